@@ -1,0 +1,6 @@
+//! The CPU device.
+
+mod pool;
+mod gemm;
+
+pub use pool::Pool;

@@ -1,0 +1,55 @@
+//! A device's own worker threads, and how work is cut for them.
+
+use crate::device::DeviceError;
+
+/// `threads` workers. Work is cut into parts that depend on the count only, so that the same count
+/// gives the same bits.
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    workers: Option<rayon::ThreadPool>, // `None` for one thread: the caller's
+}
+
+impl Pool {
+    /// Starts the workers, named `NAME-worker-I`.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn new(name: &str, threads: usize) -> Result<Self, DeviceError> {
+        let threads = threads.max(1);
+        let workers = if threads == 1 {
+            None
+        } else {
+            let name = name.to_owned();
+            let built = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(move |i| format!("{name}-worker-{i}"))
+                .build();
+            Some(built.map_err(|e| DeviceError::Threads { threads, reason: e.to_string() })?)
+        };
+        Ok(Self { threads, workers })
+    }
+
+    /// How many workers there are.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `body` where rayon's parallel iterators use these workers.
+    pub fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        match &self.workers {
+            Some(workers) => workers.install(body),
+            None => body(),
+        }
+    }
+
+    /// Calls `body(i, chunk)` for the `len`-sized chunks of `data`, side by side.
+    pub fn chunks<T: Send>(&self, data: &mut [T], len: usize, body: impl Fn(usize, &mut [T]) + Sync + Send) {
+        use rayon::prelude::*;
+        match &self.workers {
+            Some(workers) => workers
+                .install(|| data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk))),
+            None => data.chunks_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk)),
+        }
+    }
+}

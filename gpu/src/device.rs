@@ -1,0 +1,147 @@
+//! What a tower asks of its device: memory, copies and the ops of the network.
+//!
+//! Buffers hold `f32` in the layouts that [`crate::ops`] states. A device owns its workers; calls
+//! return when their result may be used by the next call on the same device.
+
+use crate::ops::{
+    conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd, softmax::Score,
+};
+use std::{fmt::Debug, ops::DerefMut};
+
+/// What a device could not do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The device has no room for a buffer.
+    #[error("{device} has no room for {wanted_bytes} bytes")]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// What was asked for, in bytes.
+        wanted_bytes: usize,
+    },
+    /// The device's worker threads could not be started.
+    #[error("cannot start {threads} worker threads: {reason}")]
+    Threads {
+        /// Threads wanted.
+        threads: usize,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+/// The elementwise non-linearity after a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(0, x)`, section 3.1.
+    Relu,
+    /// `tanh(x)`, for Figure 1.
+    Tanh,
+    /// The logits of fc8.
+    None,
+}
+
+/// One device of one tower. All ops take `n`, the images of the batch in use.
+///
+/// # Panics
+/// Every op panics if a buffer is shorter than its shapes need: that is a bug of the caller.
+pub trait Device: Send + 'static {
+    /// `f32` memory of the device.
+    type Buffer: Send + Debug;
+    /// Memory for a ring slot that the device can read while the CPU does something else.
+    type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
+
+    /// One line for the log: what the device is.
+    fn describe(&self) -> String;
+    /// A zeroed buffer of `len` floats.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn zeros(&self, len: usize) -> Result<Self::Buffer, DeviceError>;
+    /// Memory for a ring slot, aligned for `f32`.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn slot(&self, bytes: usize) -> Result<Self::Slot, DeviceError>;
+    /// Copies `src` to the front of `dst`.
+    fn upload(&mut self, dst: &mut Self::Buffer, src: &[f32]);
+    /// Copies the front of `src` to all of `dst`.
+    fn download(&mut self, src: &Self::Buffer, dst: &mut [f32]);
+
+    /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
+    fn conv_forward(
+        &mut self, op: &Conv, n: usize, x: &Self::Buffer, w: &Self::Buffer,
+        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+    );
+    /// `dx = w^T * dy`, overwritten.
+    fn conv_backward_data(
+        &mut self, op: &Conv, n: usize, dy: &Self::Buffer, w: &Self::Buffer,
+        dx: &mut Self::Buffer,
+    );
+    /// The block of `dw` that this source's channels own, overwritten, summed over the batch.
+    fn conv_backward_weight(
+        &mut self, op: &Conv, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
+        dw: &mut Self::Buffer,
+    );
+    /// `db[k] = sum over n and area of dy[n, k, area]`, overwritten. Linear layers have area 1.
+    fn bias_backward(
+        &mut self, n: usize, k: usize, area: usize, dy: &Self::Buffer, db: &mut Self::Buffer,
+    );
+    /// `y[n, k] (+)= x[n, c] w[k, offset..offset + c]^T (+ b)`.
+    fn linear_forward(
+        &mut self, op: &Linear, n: usize, x: &Self::Buffer, w: &Self::Buffer,
+        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+    );
+    /// `dx[n, c] = dy[n, k] w[k, offset..offset + c]`, overwritten.
+    fn linear_backward_data(
+        &mut self, op: &Linear, n: usize, dy: &Self::Buffer, w: &Self::Buffer,
+        dx: &mut Self::Buffer,
+    );
+    /// `dw[k, offset..offset + c] = dy^T x`, overwritten.
+    fn linear_backward_weight(
+        &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
+        dw: &mut Self::Buffer,
+    );
+    /// In place over the first `len` floats.
+    fn activate(&mut self, activation: Activation, len: usize, y: &mut Self::Buffer);
+    /// `dy *= f'(y)`, in place, from the activation's output `y`.
+    fn activate_backward(
+        &mut self, activation: Activation, len: usize, y: &Self::Buffer, dy: &mut Self::Buffer,
+    );
+    /// `y = x / scale^beta`; `scale` is kept for the backward pass.
+    fn lrn_forward(
+        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &mut Self::Buffer,
+        y: &mut Self::Buffer,
+    );
+    /// `dx` from `dy`, overwritten.
+    fn lrn_backward(
+        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &Self::Buffer,
+        dy: &Self::Buffer, dx: &mut Self::Buffer,
+    );
+    /// `y` = the maximum of each window.
+    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &mut Self::Buffer);
+    /// `dx` from `dy`: each window's gradient goes to its first maximum in row order.
+    fn pool_backward(
+        &mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &Self::Buffer,
+        dy: &Self::Buffer, dx: &mut Self::Buffer,
+    );
+    /// Masks `y[n, units]` in place (or a gradient: the same key gives the same mask).
+    fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Self::Buffer);
+    /// `y *= factor` over `len` floats: dropout at test time.
+    fn scale(&mut self, factor: f32, len: usize, y: &mut Self::Buffer);
+    /// `y += x` over `len` floats.
+    fn add(&mut self, len: usize, x: &Self::Buffer, y: &mut Self::Buffer);
+    /// Turns `logits[n, classes]` into probabilities in place and scores the first `valid` rows.
+    fn softmax(
+        &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
+    ) -> Score;
+    /// `d[n, k] = (p[n, k] - (k == label)) / n`, in place over the probabilities.
+    fn softmax_backward(&mut self, n: usize, classes: usize, labels: &[u32], p: &mut Self::Buffer);
+    /// `v = momentum v - decay rate w - rate g; w += v` over `len` floats.
+    fn sgd(
+        &mut self, op: &Sgd, len: usize, g: &Self::Buffer, v: &mut Self::Buffer,
+        w: &mut Self::Buffer,
+    );
+    /// Zeros among the first `len` floats: dead units after a ReLU.
+    fn count_zeros(&mut self, len: usize, y: &Self::Buffer) -> usize;
+}

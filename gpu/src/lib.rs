@@ -1,0 +1,8 @@
+//! Devices and the ops of the network on them: each op has its formula, its slow f64 reference and
+//! its fast versions in one room under [`ops`]. Nothing here knows the network, threads of the
+//! trainer or the pipeline.
+
+pub mod ops;
+pub mod device;
+pub mod cpu;
+pub mod random;

@@ -1,0 +1,20 @@
+//! JPEGs and shards to augmented training batches in ring slots, on OS threads.
+//!
+//! The modules stand in the order in which a picture travels. Nothing here knows a device or a
+//! network: the ring's memory comes from outside.
+
+pub mod random;
+pub mod thread;
+pub mod stats;
+pub mod dataset;
+pub mod shard;
+pub mod source;
+pub mod order;
+pub mod decode;
+pub mod resize;
+pub mod augment;
+pub mod ring;
+pub mod feed;
+pub mod statistics;
+pub mod pack;
+pub mod synth;
