@@ -1,6 +1,5 @@
 //! The CPU device.
 
 mod pool;
-mod gemm;
 
 pub use pool::Pool;
