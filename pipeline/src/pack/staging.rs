@@ -1,0 +1,150 @@
+//! A folder that is written beside its final name and renamed when it is whole: whoever finds
+//! `OUT` finds all of it, and a run that dies leaves only `OUT.partial`.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A folder that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StagingError {
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot rename {} to {}", from.display(), to.display())]
+    Rename { from: PathBuf, to: PathBuf, source: io::Error },
+}
+
+impl StagingError {
+    /// For `map_err`: `path` could not be written.
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Write { path, source }
+    }
+}
+
+/// The folder `OUT.partial`, removed on drop unless it was [committed](Self::commit).
+#[derive(Debug)]
+pub(crate) struct Staging {
+    partial: PathBuf,
+    out: PathBuf,
+    committed: bool,
+}
+
+impl Staging {
+    /// Creates `out.partial`, after clearing what an earlier run that died has left there.
+    /// An empty folder `out` is fine: the rename replaces it.
+    ///
+    /// # Errors
+    /// If `out` holds anything already, or its parent folder cannot be written.
+    pub(crate) fn create(out: &Path) -> Result<Self, StagingError> {
+        match fs::read_dir(out) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(StagingError::Exists { path: out.into() });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) if out.is_file() => return Err(StagingError::Exists { path: out.into() }),
+            Err(error) => return Err(StagingError::write(out)(error)),
+        }
+        let name = out.file_name().ok_or_else(|| {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "a folder without a name");
+            StagingError::write(out)(error)
+        })?;
+        let mut name = name.to_os_string();
+        name.push(".partial");
+        let partial = out.with_file_name(name);
+        match fs::remove_dir_all(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StagingError::write(&partial)(error));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&partial).map_err(StagingError::write(&partial))?;
+        Ok(Self { partial, out: out.into(), committed: false })
+    }
+
+    /// Where to write meanwhile.
+    pub(crate) fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Gives the folder its name. The caller has synced the files in it; the names are synced
+    /// here.
+    ///
+    /// # Errors
+    /// If the rename or the sync fails.
+    pub(crate) fn commit(mut self) -> Result<(), StagingError> {
+        sync_folder(&self.partial)?;
+        fs::rename(&self.partial, &self.out).map_err(|source| StagingError::Rename {
+            from: self.partial.clone(),
+            to: self.out.clone(),
+            source,
+        })?;
+        self.committed = true;
+        match self.out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+            _ => sync_folder(Path::new(".")),
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Best effort: the next run clears what stays.
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(path: &Path) -> Result<(), StagingError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(StagingError::write(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uncommitted_folder_leaves_nothing() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        let staging = Staging::create(&out)?;
+        fs::write(staging.path().join("a"), "b").map_err(StagingError::write(&out))?;
+        drop(staging);
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_committed_folder_has_its_name_and_is_never_overwritten() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        let staging = Staging::create(&out)?;
+        fs::write(staging.path().join("a"), "b").map_err(StagingError::write(&out))?;
+        staging.commit()?;
+        assert_eq!(fs::read(out.join("a")).expect("readable"), b"b");
+        assert!(!dir.path().join("out.partial").exists());
+        let error = Staging::create(&out).expect_err("the folder is full");
+        assert!(matches!(error, StagingError::Exists { .. }), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_dead_run_left_is_cleared() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        fs::create_dir_all(dir.path().join("out.partial/train")).expect("writable");
+        let staging = Staging::create(&out)?;
+        assert_eq!(fs::read_dir(staging.path()).expect("readable").count(), 0);
+        Ok(())
+    }
+}
