@@ -1,1 +1,286 @@
-//! dataset
+//! `dataset.json`: what a folder of shards holds, in words and numbers.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Version of `dataset.json`.
+pub const FORMAT: u32 = 1;
+/// Its name.
+pub const FILE: &str = "dataset.json";
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What is learnt from.
+    Train,
+    /// What is measured on.
+    Val,
+}
+
+impl Split {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Train, Self::Val];
+
+    /// The folder's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the bytes of a record are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// `size x size x 3` RGB bytes.
+    Raw,
+    /// A JPEG of the stored square.
+    Jpeg,
+    /// The file's own bytes; rescaled when read.
+    Original,
+}
+
+impl Encoding {
+    /// All, in the order of their codes in a shard.
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Jpeg, Self::Original];
+
+    /// `raw`, `jpeg` or `original`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Jpeg => "jpeg",
+            Self::Original => "original",
+        }
+    }
+}
+
+/// A class; its label is its place in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// The folder's name: a WordNet id, in ILSVRC.
+    pub wnid: String,
+    /// For people.
+    pub name: String,
+}
+
+/// What augmentation needs to know of the training pixels, in grey levels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statistics {
+    /// Training images counted.
+    pub images: u64,
+    /// The mean image, `[3, size, size]`.
+    pub mean: Vec<f32>,
+    /// Covariance of R, G and B over all pixels.
+    pub covariance: [[f64; 3]; 3],
+    /// Its eigenvalues, largest first: *variances*, in squared grey levels.
+    pub eigenvalues: [f64; 3],
+    /// `eigenvectors[i]` is the unit vector (R, G, B) of `eigenvalues[i]`.
+    pub eigenvectors: [[f64; 3]; 3],
+}
+
+/// One shard file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardInfo {
+    /// Its name in the folder.
+    pub file: String,
+    /// Records in it.
+    pub records: u32,
+    /// Its length.
+    pub bytes: u64,
+    /// The checksum of its index, which holds those of the records.
+    pub crc32: u32,
+}
+
+/// A file that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// Below the source folder.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitInfo {
+    /// Which.
+    pub split: Split,
+    /// Records in all shards.
+    pub records: u64,
+    /// Records by class.
+    pub per_class: Vec<u64>,
+    /// The shards in order.
+    pub shards: Vec<ShardInfo>,
+    /// Files left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// All of `dataset.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Side of a stored picture, pixels.
+    pub size: usize,
+    /// Of every record.
+    pub encoding: Encoding,
+    /// How pictures were rescaled.
+    pub filter: String,
+    /// JPEG quality, where the encoding has one.
+    pub quality: Option<u8>,
+    /// In the order of the labels.
+    pub classes: Vec<Class>,
+    /// Train, then val.
+    pub splits: Vec<SplitInfo>,
+    /// Of the training pixels.
+    pub statistics: Statistics,
+}
+
+/// A `dataset.json` that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DatasetError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{}: no sound data set: {reason}", path.display())]
+    Invalid { path: PathBuf, reason: String },
+    #[error("{}: format {found}, and this version reads up to {FORMAT}", path.display())]
+    Newer { path: PathBuf, found: u64 },
+}
+
+impl Dataset {
+    /// Reads and checks `dataset.json` in `dir`.
+    ///
+    /// # Errors
+    /// If it is missing, of a later version, or does not hold together.
+    pub fn load(dir: &Path) -> Result<Self, DatasetError> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path)
+            .map_err(|source| DatasetError::Read { path: path.clone(), source })?;
+        let invalid = |reason: String| DatasetError::Invalid { path: path.clone(), reason };
+        let version = serde_json::from_str::<Version>(&text).map_err(|e| invalid(e.to_string()))?;
+        if version.format > u64::from(FORMAT) {
+            return Err(DatasetError::Newer { path, found: version.format });
+        }
+        let dataset: Self = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        dataset.check().map_err(invalid)?;
+        Ok(dataset)
+    }
+
+    /// Writes `dataset.json` in `dir` and syncs it.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn store(&self, dir: &Path) -> Result<(), DatasetError> {
+        let path = dir.join(FILE);
+        let beside = dir.join("dataset.partial");
+        let text = serde_json::to_string(self).map_err(|e| {
+            DatasetError::Invalid { path: path.clone(), reason: e.to_string() }
+        })?;
+        fs::write(&beside, text + "\n")
+            .and_then(|()| fs::File::open(&beside)?.sync_all())
+            .and_then(|()| fs::rename(&beside, &path))
+            .map_err(|source| DatasetError::Write { path, source })
+    }
+
+    /// The records of a split; nothing if it is not there.
+    pub fn split(&self, split: Split) -> Option<&SplitInfo> {
+        self.splits.iter().find(|info| info.split == split)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wanted = 3 * self.size * self.size;
+        if self.size == 0 || self.statistics.mean.len() != wanted {
+            let found = self.statistics.mean.len();
+            return Err(format!("a mean image of {found} values, expected {wanted}"));
+        }
+        for info in &self.splits {
+            let sum: u64 = info.shards.iter().map(|shard| u64::from(shard.records)).sum();
+            if sum != info.records || info.per_class.iter().sum::<u64>() != sum {
+                return Err(format!("{}: the shards hold {sum} records", info.split));
+            }
+            if info.per_class.len() != self.classes.len() {
+                return Err(format!("{}: counts of {} classes", info.split, info.per_class.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset() -> Dataset {
+        let class = |wnid: &str| Class { wnid: wnid.into(), name: wnid.into() };
+        Dataset {
+            format: FORMAT,
+            size: 2,
+            encoding: Encoding::Raw,
+            filter: "bilinear".into(),
+            quality: None,
+            classes: vec![class("n1"), class("n2")],
+            splits: vec![SplitInfo {
+                split: Split::Train,
+                records: 3,
+                per_class: vec![1, 2],
+                shards: vec![ShardInfo { file: "a".into(), records: 3, bytes: 9, crc32: 7 }],
+                skipped: vec![],
+            }],
+            statistics: Statistics {
+                images: 3,
+                mean: (0..12).map(|i| i as f32 / 7.0).collect(),
+                covariance: [[0.1 + 0.2; 3]; 3],
+                eigenvalues: [1.0 / 3.0; 3],
+                eigenvectors: [[0.577; 3]; 3],
+            },
+        }
+    }
+
+    #[test]
+    fn every_number_survives_the_text() {
+        let dir = tempfile::tempdir().expect("a folder");
+        dataset().store(dir.path()).expect("room");
+        assert_eq!(Dataset::load(dir.path()).expect("its own file"), dataset());
+    }
+
+    #[test]
+    fn later_versions_and_wrong_sums_are_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let newer = Dataset { format: FORMAT + 1, ..dataset() };
+        newer.store(dir.path()).expect("room");
+        let error = Dataset::load(dir.path()).expect_err("newer");
+        assert!(matches!(error, DatasetError::Newer { found: 2, .. }), "{error}");
+        let mut wrong = dataset();
+        wrong.splits[0].per_class[0] = 9;
+        wrong.store(dir.path()).expect("room");
+        let error = Dataset::load(dir.path()).expect_err("wrong").to_string();
+        assert!(error.contains("dataset.json") && error.contains("3 records"), "{error}");
+    }
+}

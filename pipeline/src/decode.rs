@@ -1,1 +1,194 @@
-//! decode
+//! The bytes of an image file to RGB, by what the bytes are and not by the file's name.
+//!
+//! JPEG by zune-jpeg; PNG, GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by `image`. EXIF
+//! orientation is not applied, as in the 2012 pipeline. No input makes it panic.
+
+use std::{
+    io::Cursor,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::JpegDecoder;
+
+/// Longest side of a picture, pixels. ILSVRC's longest is 9331.
+pub const DIMENSION_MAX: usize = 16_384;
+/// Pixels of a picture, checked before its memory is allocated.
+pub const PIXELS_MAX: usize = 1 << 27;
+
+/// A decoded picture, `[height, width, 3]` RGB. Its buffer is used again.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height x width x 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// Bytes that are no picture.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DecodeError {
+    #[error("an empty file")]
+    Empty,
+    #[error("not a JPEG, PNG, GIF, WebP or BMP file")]
+    Unknown,
+    #[error("{format}: {reason}")]
+    Broken { format: &'static str, reason: String },
+    #[error("{width} x {height} pixels, more than {DIMENSION_MAX} a side or {PIXELS_MAX} in all")]
+    TooLarge { width: usize, height: usize },
+    #[error("{found} bytes, and a raw picture has {expected}")]
+    WrongLength { found: usize, expected: usize },
+    #[error("cannot rescale {width} x {height} pixels: {reason}")]
+    Resize { width: usize, height: usize, reason: String },
+}
+
+/// Decodes one picture at a time.
+#[derive(Debug, Default)]
+pub struct Decoder;
+
+impl Decoder {
+    /// A decoder.
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// Decodes `bytes` into `out`.
+    ///
+    /// # Errors
+    /// If they are no whole picture of a sane size.
+    pub fn decode(&mut self, bytes: &[u8], out: &mut Image) -> Result<(), DecodeError> {
+        let (format, name) = match bytes {
+            [] => return Err(DecodeError::Empty),
+            [0xFF, 0xD8, ..] => (None, "JPEG"),
+            [0x89, b'P', b'N', b'G', ..] => (Some(image::ImageFormat::Png), "PNG"),
+            [b'G', b'I', b'F', b'8', ..] => (Some(image::ImageFormat::Gif), "GIF"),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                (Some(image::ImageFormat::WebP), "WebP")
+            }
+            [b'B', b'M', ..] => (Some(image::ImageFormat::Bmp), "BMP"),
+            _ => return Err(DecodeError::Unknown),
+        };
+        // A decoder's panic is a bug of its crate, set off by a file: for us, a broken file.
+        catch_unwind(AssertUnwindSafe(|| match format {
+            None => jpeg(bytes, out),
+            Some(format) => other(format, name, bytes, out),
+        }))
+        .unwrap_or_else(|_| Err(broken(name, "the decoder gave up")))
+    }
+}
+
+fn broken(format: &'static str, reason: impl ToString) -> DecodeError {
+    DecodeError::Broken { format, reason: reason.to_string() }
+}
+
+fn check(width: usize, height: usize) -> Result<(), DecodeError> {
+    let sane = width <= DIMENSION_MAX && height <= DIMENSION_MAX && width * height <= PIXELS_MAX;
+    if sane { Ok(()) } else { Err(DecodeError::TooLarge { width, height }) }
+}
+
+fn jpeg(bytes: &[u8], out: &mut Image) -> Result<(), DecodeError> {
+    let options = DecoderOptions::default()
+        .set_max_width(usize::from(u16::MAX)) // our own limit tells the size
+        .set_max_height(usize::from(u16::MAX))
+        .set_strict_mode(false)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|e| broken("JPEG", format!("{e:?}")))?;
+    let info = decoder.info().ok_or_else(|| broken("JPEG", "no header"))?;
+    let (width, height) = (usize::from(info.width), usize::from(info.height));
+    check(width, height)?;
+    out.rgb.resize(width * height * 3, 0);
+    decoder.decode_into(&mut out.rgb).map_err(|e| broken("JPEG", format!("{e:?}")))?;
+    if !ends(bytes) {
+        return Err(broken("JPEG", "truncated: no end-of-image marker"));
+    }
+    (out.width, out.height) = (width, height);
+    Ok(())
+}
+
+/// Whether the end-of-image marker follows the header; zune-jpeg fills what is missing with grey.
+/// The header is walked over, since a thumbnail in it has an end of its own.
+fn ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some([0xFF, marker, high, low]) = bytes.get(at..at + 4) {
+        at += 2 + usize::from(u16::from_be_bytes([*high, *low]));
+        if *marker == 0xDA {
+            break; // start of scan: entropy-coded data begins
+        }
+    }
+    bytes.get(at..).is_some_and(|data| data.windows(2).rev().any(|pair| pair == [0xFF, 0xD9]))
+}
+
+fn other(
+    format: image::ImageFormat, name: &'static str, bytes: &[u8], out: &mut Image,
+) -> Result<(), DecodeError> {
+    let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
+    reader.no_limits(); // ours are checked before the pixels are decoded
+    let (width, height) = image::ImageReader::with_format(Cursor::new(bytes), format)
+        .into_dimensions()
+        .map_err(|e| broken(name, e))?;
+    check(width as usize, height as usize)?;
+    let picture = reader.decode().map_err(|e| broken(name, e))?.into_rgb8();
+    (out.width, out.height) = (width as usize, height as usize);
+    out.rgb.clear();
+    out.rgb.extend_from_slice(picture.as_raw());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u16, height: u16) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let rgb: Vec<u8> = (0..usize::from(width) * usize::from(height) * 3)
+            .map(|i| (i / 3 % usize::from(width) * 255 / usize::from(width)) as u8)
+            .collect();
+        jpeg_encoder::Encoder::new(&mut bytes, 95)
+            .encode(&rgb, width, height, jpeg_encoder::ColorType::Rgb)
+            .expect("a sound picture");
+        bytes
+    }
+
+    #[test]
+    fn a_jpeg_is_decoded_whatever_was_in_the_buffer_before() {
+        let (mut decoder, mut out) = (Decoder::new(), Image::default());
+        for (width, height) in [(40, 30), (17, 13), (64, 8)] {
+            decoder.decode(&picture(width, height), &mut out).expect("a picture");
+            assert_eq!((out.width, out.height), (width.into(), height.into()));
+            assert_eq!(out.rgb.len(), out.width * out.height * 3);
+            assert!(out.rgb[0] < 16 && out.rgb[3 * (out.width - 1)] > 220);
+        }
+    }
+
+    #[test]
+    fn other_formats_are_told_by_their_bytes() {
+        let mut png = Cursor::new(Vec::new());
+        let source = image::RgbImage::from_fn(5, 4, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        source.write_to(&mut png, image::ImageFormat::Png).expect("room");
+        let mut out = Image::default();
+        Decoder::new().decode(&png.into_inner(), &mut out).expect("a picture");
+        assert_eq!((out.width, out.height, &out.rgb), (5, 4, source.as_raw()));
+    }
+
+    #[test]
+    fn no_truncation_passes_for_a_picture() {
+        let (bytes, mut out) = (picture(33, 21), Image::default());
+        for len in 0..bytes.len() - 1 {
+            let error = Decoder::new().decode(&bytes[..len], &mut out);
+            assert!(error.is_err(), "{len} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_its_memory_is_taken() {
+        let mut bytes = picture(16, 16);
+        let sof = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame");
+        bytes[sof + 5..sof + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
+        let error = Decoder::new().decode(&bytes, &mut Image::default()).expect_err("a bomb");
+        assert!(matches!(error, DecodeError::TooLarge { width: 65_535, .. }), "{error}");
+    }
+}

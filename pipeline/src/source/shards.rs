@@ -1,0 +1,164 @@
+//! A folder of shards, as `prepack build` writes it.
+
+use super::{Encoded, OpenError, SampleError, Source};
+use crate::{
+    dataset::{Class, Dataset, Split, Statistics},
+    shard::Shard,
+};
+use std::path::{Path, PathBuf};
+
+/// The shards of a folder, mapped.
+#[derive(Debug)]
+pub struct Shards {
+    dir: PathBuf,
+    dataset: Dataset,
+    splits: [Part; 2],
+}
+
+/// The shards of one split. All but the last hold the same number of records.
+#[derive(Debug, Default)]
+struct Part {
+    shards: Vec<Shard>,
+    /// The index of each shard's first record, and one past the last.
+    firsts: Vec<u64>,
+    /// Per class, its records in order.
+    by_class: Vec<Vec<u32>>,
+}
+
+impl Shards {
+    /// Maps all shards and holds them against `dataset.json`.
+    ///
+    /// # Errors
+    /// If one is missing, damaged, newer, or not the one that was written.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let dataset = Dataset::load(dir)?;
+        if let [only] = dataset.classes.as_slice() {
+            return Err(OpenError::OneClass { path: dir.into(), class: only.wnid.clone() });
+        }
+        let mut splits = <[Part; 2]>::default();
+        for split in Split::ALL {
+            splits[split as usize] = Part::open(dir, &dataset, split)?;
+        }
+        if splits[0].len() == 0 {
+            return Err(OpenError::Empty { path: dir.into(), split: Split::Train });
+        }
+        Ok(Self { dir: dir.into(), dataset, splits })
+    }
+
+    /// What `dataset.json` says.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The shards of a split, in order.
+    pub fn shards(&self, split: Split) -> &[Shard] {
+        &self.splits[split as usize].shards
+    }
+
+    fn part(&self, split: Split) -> &Part {
+        &self.splits[split as usize]
+    }
+}
+
+impl Part {
+    fn open(dir: &Path, dataset: &Dataset, split: Split) -> Result<Self, OpenError> {
+        let mut part = Self { firsts: vec![0], ..Self::default() };
+        part.by_class.resize(dataset.classes.len(), vec![]);
+        let Some(info) = dataset.split(split) else { return Ok(part) };
+        for wanted in &info.shards {
+            let path = dir.join(&wanted.file);
+            let shard = Shard::open(&path)?;
+            let mismatch = |what, found: String, expected: String| {
+                Err(OpenError::Mismatch { path: path.clone(), what, found, expected })
+            };
+            if shard.encoding() != dataset.encoding {
+                let (found, expected) = (shard.encoding().name(), dataset.encoding.name());
+                return mismatch("the encoding", found.into(), expected.into());
+            }
+            if shard.size() != dataset.size {
+                return mismatch("the size", shard.size().to_string(), dataset.size.to_string());
+            }
+            if shard.crc32() != wanted.crc32 || shard.len() != wanted.records {
+                let found = format!("{:08x} of {} records", shard.crc32(), shard.len());
+                let expected = format!("{:08x} of {} records", wanted.crc32, wanted.records);
+                return mismatch("the checksum", found, expected);
+            }
+            let first = *part.firsts.last().expect("never empty");
+            for record in 0..shard.len() {
+                let label = shard.label(record);
+                let Some(class) = part.by_class.get_mut(label as usize) else {
+                    let classes = dataset.classes.len();
+                    return Err(OpenError::Label { path, record, label, classes });
+                };
+                class.push(first as u32 + record);
+            }
+            part.firsts.push(first + u64::from(shard.len()));
+            part.shards.push(shard);
+        }
+        Ok(part)
+    }
+
+    fn len(&self) -> u64 {
+        *self.firsts.last().expect("never empty")
+    }
+
+    fn at(&self, index: u64) -> (&Shard, u32) {
+        let shard = self.firsts.partition_point(|first| *first <= index) - 1;
+        (&self.shards[shard], (index - self.firsts[shard]) as u32)
+    }
+}
+
+impl Source for Shards {
+    fn size(&self) -> usize {
+        self.dataset.size
+    }
+
+    fn classes(&self) -> &[Class] {
+        &self.dataset.classes
+    }
+
+    fn statistics(&self) -> &Statistics {
+        &self.dataset.statistics
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        self.part(split).len()
+    }
+
+    fn label(&self, split: Split, index: u64) -> u32 {
+        let (shard, record) = self.part(split).at(index);
+        shard.label(record)
+    }
+
+    fn read<'a>(
+        &'a self, split: Split, index: u64, _scratch: &'a mut Vec<u8>,
+    ) -> Result<Encoded<'a>, SampleError> {
+        let (shard, record) = self.part(split).at(index);
+        Ok(Encoded { encoding: self.dataset.encoding, bytes: shard.record(record)?.bytes })
+    }
+
+    fn next_of_class(&self, split: Split, index: u64) -> Option<u64> {
+        let class = &self.part(split).by_class[self.label(split, index) as usize];
+        let after = class.partition_point(|record| u64::from(*record) <= index);
+        let next = class.get(after).or(class.first())?;
+        Some(u64::from(*next)).filter(|next| *next != index)
+    }
+
+    fn place(&self, split: Split, index: u64) -> String {
+        let (shard, record) = self.part(split).at(index);
+        format!("{}: record {record} at byte {}", shard.path().display(), shard.offset(record))
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{}: {} shards ({}, {} px), {} classes, {} train and {} val images",
+            self.dir.display(),
+            self.splits.iter().map(|part| part.shards.len()).sum::<usize>(),
+            self.dataset.encoding.name(),
+            self.dataset.size,
+            self.dataset.classes.len(),
+            self.len(Split::Train),
+            self.len(Split::Val)
+        )
+    }
+}
