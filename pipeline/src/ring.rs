@@ -1,1 +1,350 @@
-//! ring
+//! Batch slots on loan; the type of a lease says who may touch the pixels.
+//!
+//! `free --acquire--> Filling --cells--> a Cell per sample --last finished--> Ready --share--> an
+//! InUse per tower --last drop--> free`. A cell dropped unfinished voids its batch, which goes
+//! home. The ring knows no devices: its memory is the caller's, pinned or not.
+//!
+//! ```compile_fail,E0599
+//! # use pipeline::ring::*;
+//! fn too_early(lease: Filling<Vec<u8>>) -> Vec<InUse<Vec<u8>>> { lease.share(2) } // not Ready yet
+//! ```
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::{
+    fmt,
+    ops::DerefMut,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+/// What a slot is made of: bytes that the device can read while the CPU does something else.
+pub trait Memory: DerefMut<Target = [u8]> + Send + Sync + fmt::Debug + 'static {}
+impl<M: DerefMut<Target = [u8]> + Send + Sync + fmt::Debug + 'static> Memory for M {}
+
+/// What a slot holds besides pixels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Pass over the training set, from 0.
+    pub epoch: u64,
+    /// Global training step from 0; in an evaluation, the batch's number.
+    pub step: u64,
+    /// Samples from the front that count: all but in an evaluation's last batch.
+    pub valid: usize,
+    /// The class of each sample; 0 where it does not count.
+    pub labels: Vec<u32>,
+    /// The index in its split of each sample; 0 where it does not count.
+    pub ids: Vec<u64>,
+}
+
+/// A slot at home: memory, and the lists that travel with it.
+#[derive(Debug)]
+struct Slot<M> {
+    memory: M,
+    batch: Batch,
+}
+
+/// A slot away from home. Dropped in any state, even by a panic, it goes back: none can leak.
+#[derive(Debug)]
+struct Loan<M> {
+    slot: Option<Slot<M>>,   // `None` only inside `drop`
+    home: Sender<Slot<M>>, // has a place for every slot, so sending home never waits
+}
+
+impl<M> Loan<M> {
+    fn slot(&self) -> &Slot<M> {
+        self.slot.as_ref().expect("a live lease holds its slot")
+    }
+
+    fn slot_mut(&mut self) -> &mut Slot<M> {
+        self.slot.as_mut().expect("a live lease holds its slot")
+    }
+}
+
+impl<M> Drop for Loan<M> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            let _ = self.home.try_send(slot); // an error means the ring is gone: free the slot
+        }
+    }
+}
+
+/// Owns the slots that nobody has on loan.
+#[derive(Debug)]
+pub struct Ring<M> {
+    home: Sender<Slot<M>>,
+    free: Receiver<Slot<M>>,
+}
+
+impl<M: Memory> Ring<M> {
+    /// Takes over `slots`: the data plane's last allocation.
+    ///
+    /// # Panics
+    /// With fewer than 2 slots: one cannot be filled and copied at once.
+    pub fn new(slots: Vec<M>, batch: usize) -> Self {
+        assert!(slots.len() >= 2, "a ring needs at least 2 slots, not {}", slots.len());
+        let (home, free) = bounded(slots.len());
+        for memory in slots {
+            let (labels, ids) = (vec![0; batch], vec![0; batch]);
+            let batch = Batch { labels, ids, ..Batch::default() };
+            home.send(Slot { memory, batch }).expect("`free` is open");
+        }
+        Self { home, free }
+    }
+
+    /// Waits for a free slot: here a slow device slows the readers down. `None` if `abort` closes
+    /// meanwhile.
+    pub fn acquire(&self, abort: &Receiver<()>) -> Option<Filling<M>> {
+        crossbeam_channel::select_biased! {
+            recv(abort) -> _ => None,
+            recv(self.free) -> slot => {
+                let slot = slot.expect("the ring holds both ends of the channel");
+                Some(Filling(Loan { slot: Some(slot), home: self.home.clone() }))
+            }
+        }
+    }
+}
+
+/// The dispatcher says what the batch will hold.
+#[derive(Debug)]
+pub struct Filling<M>(Loan<M>);
+
+/// The parts of a batch, being written by several workers.
+struct Shared<M> {
+    loan: Loan<M>,
+    /// Where the pixels, labels and ids begin, taken while they were borrowed mutably. They stay
+    /// where they are: they belong to `loan`, which nobody touches before all cells are gone.
+    start: *mut u8,
+    labels: *mut u32,
+    ids: *mut u64,
+    left: AtomicUsize,
+    void: AtomicBool,
+}
+
+// SAFETY: the pointers lead into memory that `loan` owns and that is Send and Sync; cells reach
+// disjoint parts of it, and whoever takes `loan` is the last to hold the Arc.
+unsafe impl<M: Send + Sync> Send for Shared<M> {}
+// SAFETY: as above; all shared state is atomic.
+unsafe impl<M: Send + Sync> Sync for Shared<M> {}
+
+/// One sample's place in a batch, for one worker. Dropped unfinished, the batch is void.
+pub struct Cell<M: Memory> {
+    shared: Option<Arc<Shared<M>>>,
+    index: usize,
+    bytes: usize,
+}
+
+impl<M: Memory> fmt::Debug for Cell<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl<M: Memory> Filling<M> {
+    /// What the batch will hold.
+    pub fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.0.slot_mut().batch
+    }
+
+    /// What the batch will hold.
+    pub fn batch(&self) -> &Batch {
+        &self.0.slot().batch
+    }
+
+    /// Zeroes the places from sample `first` on, which no cell will be made for.
+    ///
+    /// # Panics
+    /// If the slot is shorter.
+    pub fn zero_from(&mut self, first: usize, sample_bytes: usize) {
+        self.0.slot_mut().memory[first * sample_bytes..].fill(0);
+    }
+
+    /// One cell for each of the `valid` samples.
+    ///
+    /// # Panics
+    /// If there is none, or the slot is shorter than they are.
+    pub fn into_cells(self, sample_bytes: usize) -> impl Iterator<Item = Cell<M>> {
+        let Self(mut loan) = self;
+        let Slot { memory, batch } = loan.slot_mut();
+        let valid = batch.valid;
+        let memory: &mut [u8] = memory;
+        assert!(valid > 0 && memory.len() >= valid * sample_bytes, "{} bytes", memory.len());
+        assert!(batch.labels.len() >= valid && batch.ids.len() >= valid, "short lists");
+        let start = memory.as_mut_ptr();
+        let (labels, ids) = (batch.labels.as_mut_ptr(), batch.ids.as_mut_ptr());
+        let (left, void) = (AtomicUsize::new(valid), AtomicBool::new(false));
+        let shared = Arc::new(Shared { loan, start, labels, ids, left, void });
+        // `repeat_n` gives its own Arc away with the last cell: the iterator keeps none.
+        let cells = std::iter::repeat_n(shared, valid).enumerate();
+        cells.map(move |(index, shared)| Cell { shared: Some(shared), index, bytes: sample_bytes })
+    }
+}
+
+impl<M: Memory> Cell<M> {
+    /// Which sample of the batch.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The sample's bytes, to be written once, front to back (pinned memory may be
+    /// write-combined).
+    ///
+    /// # Panics
+    /// Never: a cell that can be named is live.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let shared = self.shared.as_ref().expect("a live cell holds its batch");
+        // SAFETY: `into_cells` made one cell per index and checked that all lie within the
+        // memory; so this range is ours alone until `shared` is given up, and it outlives us.
+        unsafe { slice::from_raw_parts_mut(shared.start.add(self.index * self.bytes), self.bytes) }
+    }
+
+    /// Replaces the sample's class and index: another one took its place.
+    ///
+    /// # Panics
+    /// Never: a cell that can be named is live.
+    pub fn set_sample(&mut self, label: u32, id: u64) {
+        let shared = self.shared.as_ref().expect("a live cell holds its batch");
+        // SAFETY: as in `bytes_mut`: element `index` of both lists is ours alone.
+        unsafe {
+            *shared.labels.add(self.index) = label;
+            *shared.ids.add(self.index) = id;
+        }
+    }
+
+    /// Declares the sample whole. The last one of a batch gets it, unless another was dropped.
+    pub fn finish(mut self) -> Option<Ready<M>> {
+        let shared = self.shared.take().expect("finished once");
+        settle(shared)
+    }
+}
+
+impl<M: Memory> Drop for Cell<M> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.void.store(true, Ordering::Relaxed); // ordered by the Arc's own count
+            drop(settle(shared));
+        }
+    }
+}
+
+/// Counts a cell off. The last one takes the loan out: home if the batch is void.
+fn settle<M: Memory>(shared: Arc<Shared<M>>) -> Option<Ready<M>> {
+    shared.left.fetch_sub(1, Ordering::Relaxed); // ordered by the Arc's own count
+    // Exactly one caller gets the loan: the last to let go, who sees what all others wrote. The
+    // batch is whole if all cells have counted off: of cells that were never taken, none has.
+    let shared = Arc::into_inner(shared)?;
+    let whole = shared.left.into_inner() == 0 && !shared.void.into_inner();
+    whole.then(|| Ready(shared.loan))
+}
+
+/// The batch is whole and waits for its towers.
+#[derive(Debug)]
+pub struct Ready<M>(Loan<M>);
+
+impl<M: Memory> Ready<M> {
+    /// What the batch holds.
+    pub fn batch(&self) -> &Batch {
+        &self.0.slot().batch
+    }
+
+    /// Its pixels, `[batch, 3, crop, crop]`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.slot().memory
+    }
+
+    /// Lends the same batch to every tower; the slot goes home when the last one is done.
+    pub fn share(self, towers: usize) -> Vec<InUse<M>> {
+        let loan = Arc::new(self.0);
+        (0..towers).map(|_| InUse(Arc::clone(&loan))).collect()
+    }
+}
+
+/// A tower reads the batch. It keeps the lease until its copy has completed.
+#[derive(Debug)]
+pub struct InUse<M>(Arc<Loan<M>>);
+
+impl<M: Memory> InUse<M> {
+    /// What the batch holds.
+    pub fn batch(&self) -> &Batch {
+        &self.0.slot().batch
+    }
+
+    /// The pixels as they were published.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.slot().memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn acquire(ring: &Ring<Vec<u8>>, valid: usize) -> Filling<Vec<u8>> {
+        let (_alive, abort) = bounded(0);
+        let mut filling = ring.acquire(&abort).expect("nobody aborts");
+        filling.batch_mut().valid = valid;
+        filling
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_conserved(steps in prop::collection::vec((0..5, 1..5usize), 0..64)) {
+            let ring = Ring::new(vec![vec![0; 8]; 3], 4);
+            for (step, valid) in steps {
+                let filling = acquire(&ring, valid);
+                if step == 0 { continue; }
+                let mut cells: Vec<_> = filling.into_cells(2).collect();
+                if step == 1 { cells.pop(); }
+                if step == 2 { cells.rotate_left(valid / 2); }
+                let mut ready = None;
+                for mut cell in cells {
+                    let index = cell.index() as u8;
+                    cell.bytes_mut().fill(index);
+                    prop_assert!(ready.is_none());
+                    ready = cell.finish();
+                }
+                prop_assert_eq!(ready.is_some(), step != 1);
+                let Some(ready) = ready else { continue };
+                for i in 0..valid {
+                    prop_assert_eq!(&ready.bytes()[2 * i..2 * i + 2], &[i as u8; 2]);
+                }
+                let mut towers = ready.share(2);
+                prop_assert_eq!(towers[0].bytes(), towers[1].bytes());
+                if step == 3 { towers.pop(); }
+            }
+            prop_assert_eq!(ring.free.len(), 3);
+        }
+    }
+
+    #[test]
+    fn cells_written_by_many_threads_make_one_batch() {
+        let ring = Ring::new(vec![vec![0; 64 * 4]; 2], 64);
+        for _ in 0..50 {
+            let cells = acquire(&ring, 64).into_cells(4);
+            let ready: Vec<_> = std::thread::scope(|scope| {
+                let write = |mut cell: Cell<Vec<u8>>| {
+                    let index = cell.index() as u8;
+                    cell.bytes_mut().fill(index);
+                    cell.finish()
+                };
+                let threads: Vec<_> = cells.map(|cell| scope.spawn(move || write(cell))).collect();
+                threads.into_iter().filter_map(|t| t.join().expect("no panic")).collect()
+            });
+            let [ready] = ready.as_slice() else { panic!("{} batches", ready.len()) };
+            let bytes = ready.bytes();
+            assert!(bytes.iter().enumerate().all(|(i, byte)| usize::from(*byte) == i / 4));
+        }
+    }
+
+    #[test]
+    fn a_closed_abort_wakes_who_waits_for_a_slot() {
+        let ring = Ring::new(vec![vec![0; 8]; 2], 4);
+        let _both = [acquire(&ring, 1), acquire(&ring, 1)];
+        let (alive, abort) = bounded(0);
+        drop(alive);
+        assert!(ring.acquire(&abort).is_none());
+    }
+}

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use shards::Shards;
-pub use tree::{STATISTICS_MAX, Tree, TreeFile, list};
+pub use tree::{Listing, STATISTICS_MAX, Tree, TreeFile, list};
 
 /// The bytes of one sample.
 #[derive(Debug, Clone, Copy)]

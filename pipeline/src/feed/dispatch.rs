@@ -1,0 +1,78 @@
+//! The dispatcher: which samples make up which batch, one task per sample.
+
+use super::worker::{Job, Task};
+use crate::{
+    dataset::Split,
+    order::Order,
+    ring::{Memory, Ring},
+};
+use crossbeam_channel::{Receiver, Sender};
+use std::{ops::Range, time::Instant};
+
+/// Which samples a batch takes: a pure function of the batch's number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Plan {
+    Train { order: Order, per_epoch: u64 },
+    Evaluate { split: Split, len: u64 },
+}
+
+impl Plan {
+    pub(super) fn split(self) -> Split {
+        match self {
+            Self::Train { .. } => Split::Train,
+            Self::Evaluate { split, .. } => split,
+        }
+    }
+
+    /// The epoch of batch `number`, and how many samples it has.
+    fn extent(self, number: u64, batch: usize) -> (u64, usize) {
+        match self {
+            Self::Train { per_epoch, .. } => (number / per_epoch, batch),
+            Self::Evaluate { len, .. } => {
+                (0, (len - number * batch as u64).min(batch as u64) as usize)
+            }
+        }
+    }
+
+    /// The sample at `index` of batch `number`.
+    fn sample(self, number: u64, batch: usize, index: usize) -> u64 {
+        match self {
+            Self::Train { order, per_epoch } => {
+                let position = number % per_epoch * batch as u64 + index as u64;
+                order.at(number / per_epoch, position)
+            }
+            Self::Evaluate { .. } => number * batch as u64 + index as u64,
+        }
+    }
+}
+
+/// Until the last step, or until nobody waits for it.
+pub(super) fn run<M: Memory>(
+    job: &Job, plan: Plan, steps: Range<u64>, ring: &Ring<M>, tasks: &Sender<Task<M>>,
+    aborted: &Receiver<()>,
+) {
+    let (size, split) = (job.config.batch, plan.split());
+    let sample_bytes = job.augment.sample_bytes();
+    for number in steps {
+        let began = Instant::now();
+        let Some(mut filling) = ring.acquire(aborted) else { return };
+        job.counters.full(began.elapsed());
+        let (epoch, valid) = plan.extent(number, size);
+        let batch = filling.batch_mut();
+        (batch.epoch, batch.step, batch.valid) = (epoch, number, valid);
+        batch.ids.fill(0);
+        batch.labels.fill(0);
+        for index in 0..valid {
+            let sample = plan.sample(number, size, index);
+            batch.ids[index] = sample;
+            batch.labels[index] = job.source.label(split, sample);
+        }
+        filling.zero_from(valid, sample_bytes);
+        for (index, cell) in filling.into_cells(sample_bytes).enumerate() {
+            let sample = plan.sample(number, size, index);
+            if tasks.send(Task { cell, sample, epoch, number }).is_err() {
+                return; // all workers have left: one of them has said why
+            }
+        }
+    }
+}

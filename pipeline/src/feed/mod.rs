@@ -1,0 +1,216 @@
+//! The pipeline: a dispatcher that says which samples make up which batch, workers that take one
+//! sample at a time through read, decode, resize and augment into its place in a slot, and
+//! delivery in the order of the steps.
+//!
+//! `dispatcher --tasks--> workers --results--> next()`. Dropping the [`Feed`] closes the results and
+//! the abort channel; dispatcher and workers meet one of them closed, end, and are joined.
+
+mod dispatch;
+mod worker;
+
+use crate::{
+    augment::{Augment, Element, Lighting},
+    dataset::Split,
+    order::{Order, steps_per_epoch},
+    ring::{Memory, Ready, Ring},
+    source::{SampleError, Source},
+    stats::{Counters, Snapshot},
+    thread::Joined,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::{collections::BTreeMap, io, sync::Arc, time::Instant};
+
+use dispatch::Plan;
+use worker::Job;
+
+/// The label of a place that does not count: its sample was skipped.
+pub const SKIPPED: u32 = u32::MAX;
+
+/// What to do about a training sample that cannot be used. In evaluation it always fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCorrupt {
+    /// The next sample of its class by index takes its place.
+    Substitute,
+    /// Its place stays empty: zeros, labelled [`SKIPPED`].
+    Skip,
+    /// The feed ends.
+    Fail,
+}
+
+/// The settings of a feed.
+#[derive(Debug, Clone)]
+pub struct FeedConfig {
+    /// Samples in a slot.
+    pub batch: usize,
+    /// Side of a crop, pixels.
+    pub crop: usize,
+    /// The run's seed: order and augmentation follow from it.
+    pub seed: u64,
+    /// Worker threads.
+    pub workers: usize,
+    /// What slots are made of.
+    pub element: Element,
+    /// Of training samples.
+    pub lighting: Lighting,
+    /// Of training samples.
+    pub on_corrupt: OnCorrupt,
+    /// Corrupt samples after which the feed ends whatever the policy.
+    pub corrupt_max: u64,
+}
+
+/// Why a feed ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum FeedError {
+    #[error("crops of {crop} px do not fit pictures of {stored} px")]
+    Crop { crop: usize, stored: usize },
+    #[error("{split}: {images} images do not fill a batch of {batch}")]
+    TooFew { split: Split, images: u64, batch: usize },
+    #[error("a sample cannot be used")]
+    Sample(#[source] SampleError),
+    #[error("more than {corrupt_max} samples cannot be used, the last one being this")]
+    TooManyCorrupt { corrupt_max: u64, source: SampleError },
+    #[error("no sample of its class can be used")]
+    NoSubstitute(#[source] SampleError),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    #[error("a bug in a data worker: {0}")]
+    Panicked(String),
+}
+
+/// Bytes of a slot.
+pub const fn slot_bytes(batch: usize, crop: usize, element: Element) -> usize {
+    batch * 3 * crop * crop * element.bytes()
+}
+
+/// What the actors send to `next`: a whole batch with its number, or the reason for the end.
+type Outcome<M> = Result<(u64, Ready<M>), FeedError>;
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Feed<M: Memory> {
+    results: Receiver<Outcome<M>>,
+    /// Batches that overtook the next one.
+    early: BTreeMap<u64, Ready<M>>,
+    next: u64,
+    end: u64,
+    counters: Arc<Counters>,
+    _abort: Sender<()>, // closed before the threads are joined: fields drop in this order
+    _threads: Vec<Joined>,
+}
+
+impl<M: Memory> Feed<M> {
+    /// Slots that a feed needs whose consumer holds `held` batches.
+    pub const fn slots(held: usize) -> usize {
+        1 // being filled
+            + 1 // begun by the workers that find nothing left to do in the one before
+            + 1 // whole, waiting to be taken
+            + held
+    }
+
+    /// Batches of the training set for the steps `first_step..first_step + steps` of a run. The
+    /// same configuration gives the same bytes for any number of workers and any first step.
+    ///
+    /// # Errors
+    /// If the set does not fill a batch, or a thread cannot be started.
+    pub fn train(
+        source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, first_step: u64, steps: u64,
+    ) -> Result<Self, FeedError> {
+        let len = source.len(Split::Train);
+        let per_epoch = steps_per_epoch(len, config.batch);
+        if per_epoch == 0 {
+            let (split, batch) = (Split::Train, config.batch);
+            return Err(FeedError::TooFew { split, images: len, batch });
+        }
+        let order = Order::new(config.seed, len);
+        let plan = Plan::Train { order, per_epoch };
+        Self::start(source, config, slots, plan, first_step..first_step + steps)
+    }
+
+    /// Every sample of a split once, in order: centre crops, no lighting.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn evaluate(
+        source: Arc<dyn Source>, config: &FeedConfig, split: Split, slots: Vec<M>,
+    ) -> Result<Self, FeedError> {
+        let len = source.len(split);
+        let batches = len.div_ceil(config.batch as u64);
+        let config = FeedConfig { on_corrupt: OnCorrupt::Fail, ..config.clone() };
+        Self::start(source, &config, slots, Plan::Evaluate { split, len }, 0..batches)
+    }
+
+    fn start(
+        source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, plan: Plan,
+        steps: std::ops::Range<u64>,
+    ) -> Result<Self, FeedError> {
+        let (crop, stored) = (config.crop, source.size());
+        if crop == 0 || crop > stored {
+            return Err(FeedError::Crop { crop, stored });
+        }
+        let augment =
+            Augment::new(stored, crop, config.element, config.lighting, source.statistics());
+        let workers = config.workers.max(1);
+        let (abort, aborted) = bounded(0);
+        // A task for each worker to begin with when it is done.
+        let (tasks, work) = bounded(2 * workers);
+        // Room for every slot and for every actor's last word: sending never waits.
+        let (results, received) = bounded(slots.len() + workers + 1);
+        let counters = Arc::new(Counters::default());
+        let job = Arc::new(Job {
+            augment,
+            split: plan.split(),
+            training: matches!(plan, Plan::Train { .. }),
+            config: config.clone(),
+            counters: Arc::clone(&counters),
+            source,
+        });
+        let mut threads = Vec::new();
+        for i in 0..workers {
+            let (job, work, results) = (Arc::clone(&job), work.clone(), results.clone());
+            let aborted = aborted.clone();
+            let body = move || worker::run(&job, &work, &results, &aborted);
+            threads.push(Joined::spawn(&format!("data-{i}"), body).map_err(FeedError::Thread)?);
+        }
+        let ring = Ring::new(slots, config.batch);
+        let (next, end) = (steps.start, steps.end);
+        let body = move || dispatch::run(&job, plan, steps, &ring, &tasks, &aborted);
+        threads.push(Joined::spawn("data-dispatch", body).map_err(FeedError::Thread)?);
+        let early = BTreeMap::new();
+        Ok(Self { results: received, early, next, end, counters, _abort: abort, _threads: threads })
+    }
+
+    /// The next batch in the order of the steps; `None` after the last, or after an error.
+    #[expect(clippy::should_implement_trait, reason = "an iterator's adaptors would hide the leases")]
+    pub fn next(&mut self) -> Option<Result<Ready<M>, FeedError>> {
+        let began = Instant::now();
+        while self.next < self.end {
+            if let Some(batch) = self.early.remove(&self.next) {
+                self.next += 1;
+                self.counters.consumer(began.elapsed());
+                return Some(Ok(batch));
+            }
+            match self.results.recv() {
+                Ok(Ok((number, batch))) => drop(self.early.insert(number, batch)),
+                Ok(Err(error)) => {
+                    self.next = self.end;
+                    return Some(Err(error));
+                }
+                Err(_) => {
+                    self.next = self.end;
+                    return Some(Err(FeedError::Panicked("all left without a word".into())));
+                }
+            }
+        }
+        None
+    }
+
+    /// What every stage has done so far.
+    pub fn stats(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests;

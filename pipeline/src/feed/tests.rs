@@ -1,0 +1,225 @@
+use super::*;
+use crate::{
+    dataset::{Class, Encoding, Statistics},
+    random::Draws,
+    source::Encoded,
+};
+
+const SIZE: usize = 12;
+const CROP: usize = 8;
+const BATCH: usize = 4;
+
+/// Raw pictures made up on the spot, of three classes by turns; some cannot be read.
+#[derive(Debug)]
+struct Made {
+    len: u64,
+    corrupt: Vec<u64>,
+    panics: Option<u64>,
+    classes: Vec<Class>,
+    statistics: Statistics,
+}
+
+impl Made {
+    fn new(len: u64) -> Self {
+        let class = |i| Class { wnid: format!("n{i}"), name: String::new() };
+        let statistics = Statistics {
+            images: len,
+            mean: vec![100.0; 3 * SIZE * SIZE],
+            covariance: [[0.0; 3]; 3],
+            eigenvalues: [900.0, 30.0, 1.0],
+            eigenvectors: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        };
+        let classes = (0..3).map(class).collect();
+        Self { len, corrupt: vec![], panics: None, classes, statistics }
+    }
+}
+
+impl Source for Made {
+    fn size(&self) -> usize {
+        SIZE
+    }
+    fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+    fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+    fn len(&self, _: Split) -> u64 {
+        self.len
+    }
+    fn label(&self, _: Split, index: u64) -> u32 {
+        (index % 3) as u32
+    }
+    fn read<'a>(
+        &'a self, _: Split, index: u64, scratch: &'a mut Vec<u8>,
+    ) -> Result<Encoded<'a>, SampleError> {
+        assert_ne!(self.panics, Some(index), "a made-up bug");
+        let mut draws = Draws::new(9, 0, 0, index);
+        let len = if self.corrupt.contains(&index) { 7 } else { SIZE * SIZE * 3 };
+        scratch.clear();
+        scratch.extend((0..len).map(|_| draws.next_u32() as u8));
+        // Workers overtake one another.
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(draws.below(300))));
+        Ok(Encoded { encoding: Encoding::Raw, bytes: scratch })
+    }
+    fn place(&self, _: Split, index: u64) -> String {
+        format!("picture {index}")
+    }
+    fn describe(&self) -> String {
+        "made up".into()
+    }
+}
+
+fn config(workers: usize, on_corrupt: OnCorrupt) -> FeedConfig {
+    FeedConfig {
+        batch: BATCH,
+        crop: CROP,
+        seed: 5,
+        workers,
+        element: Element::F32,
+        lighting: Lighting::Stddev,
+        on_corrupt,
+        corrupt_max: 100,
+    }
+}
+
+/// Memory aligned for `f32`.
+#[derive(Debug)]
+struct Words(Vec<u32>);
+
+impl std::ops::Deref for Words {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl std::ops::DerefMut for Words {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+fn slots() -> Vec<Words> {
+    let words = slot_bytes(BATCH, CROP, Element::F32) / 4;
+    (0..Feed::<Words>::slots(2)).map(|_| Words(vec![0; words])).collect()
+}
+
+type Seen = (crate::ring::Batch, Vec<u8>);
+
+fn take(mut feed: Feed<Words>) -> Result<Vec<Seen>, FeedError> {
+    let mut all = Vec::new();
+    while let Some(batch) = feed.next() {
+        let batch = batch?;
+        all.push((batch.batch().clone(), batch.bytes().to_vec()));
+    }
+    Ok(all)
+}
+
+fn train(
+    source: Made, config: &FeedConfig, first: u64, steps: u64,
+) -> Result<Vec<Seen>, FeedError> {
+    take(Feed::train(Arc::new(source), config, slots(), first, steps)?)
+}
+
+#[test]
+fn the_bytes_are_the_same_for_any_workers_and_any_first_step() {
+    let run = |workers, first, steps| {
+        train(Made::new(18), &config(workers, OnCorrupt::Fail), first, steps).expect("sound")
+    };
+    let one = run(1, 0, 10); // four steps an epoch: two and a half epochs
+    assert_eq!(one.len(), 10);
+    assert!(one.iter().enumerate().all(|(i, seen)| seen.0.step == i as u64));
+    assert_eq!(one[9].0.epoch, 2);
+    assert!(one == run(2, 0, 10));
+    assert!(one == run(16, 0, 10));
+    assert!(one[5..] == run(3, 5, 5));
+}
+
+#[test]
+fn an_epoch_has_each_sample_at_most_once_and_epochs_drop_different_ones() {
+    let all = train(Made::new(18), &config(2, OnCorrupt::Fail), 0, 8).expect("sound");
+    let ids = |epoch: usize| -> Vec<u64> {
+        let mut ids: Vec<_> =
+            all[4 * epoch..4 * epoch + 4].iter().flat_map(|seen| seen.0.ids.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    assert_eq!((ids(0).len(), ids(1).len()), (16, 16));
+    assert_ne!(ids(0), ids(1));
+    for (batch, _) in &all {
+        let labels = batch.ids.iter().map(|id| (id % 3) as u32);
+        assert!(batch.labels.iter().copied().eq(labels));
+    }
+}
+
+#[test]
+fn evaluation_sees_every_sample_once_and_masks_the_last_batch() {
+    let source = Arc::new(Made::new(10));
+    let feed = Feed::evaluate(source, &config(3, OnCorrupt::Substitute), Split::Val, slots());
+    let all = take(feed.expect("threads")).expect("sound");
+    let ids: Vec<_> = all.iter().flat_map(|(b, _)| b.ids[..b.valid].to_vec()).collect();
+    assert_eq!(ids, (0..10).collect::<Vec<_>>());
+    let (last, bytes) = &all[2];
+    assert_eq!((last.valid, &last.labels[2..]), (2, &[0, 0][..]));
+    assert!(bytes[bytes.len() / 2..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_corrupt_sample_is_replaced_by_the_next_of_its_class() {
+    let source = Made { corrupt: vec![4, 7], ..Made::new(12) };
+    let all = train(source, &config(2, OnCorrupt::Substitute), 0, 3).expect("substituted");
+    let mut ids: Vec<_> = all.iter().flat_map(|seen| seen.0.ids.clone()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2, 3, 5, 6, 8, 9, 10, 10, 10, 11]);
+    for (batch, _) in &all {
+        assert!(batch.ids.iter().zip(&batch.labels).all(|(id, label)| id % 3 == u64::from(*label)));
+    }
+}
+
+#[test]
+fn a_skipped_sample_leaves_an_empty_place() {
+    let source = Made { corrupt: vec![4], ..Made::new(12) };
+    let all = train(source, &config(2, OnCorrupt::Skip), 0, 3).expect("skipped");
+    let skipped: Vec<_> = (all.iter())
+        .flat_map(|(batch, bytes)| {
+            let places = bytes.chunks_exact(bytes.len() / BATCH);
+            batch.labels.iter().zip(places).filter(|(label, _)| **label == SKIPPED)
+        })
+        .collect();
+    let [(_, place)] = skipped.as_slice() else { panic!("{} skipped", skipped.len()) };
+    assert!(place.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn errors_name_the_place_and_end_the_feed() {
+    let fails = |source: Made, config: &FeedConfig| {
+        let error = train(source, config, 0, 3).expect_err("a bad sample");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", source.unwrap_or_default())
+    };
+    let corrupt = |corrupt| Made { corrupt, ..Made::new(12) };
+    let text = fails(corrupt(vec![4]), &config(2, OnCorrupt::Fail));
+    assert!(text.contains("picture 4: 7 bytes, and a raw picture has 432"), "{text}");
+    let text = fails(corrupt(vec![1, 4, 7, 10]), &config(2, OnCorrupt::Substitute));
+    assert!(text.contains("no sample of its class"), "{text}");
+    let few = FeedConfig { corrupt_max: 1, ..config(1, OnCorrupt::Skip) };
+    assert!(fails(corrupt(vec![1, 2, 3]), &few).contains("more than 1 samples"));
+    let text = fails(Made { panics: Some(3), ..Made::new(12) }, &config(2, OnCorrupt::Skip));
+    assert!(text.contains("a made-up bug"), "{text}");
+    let text = fails(Made::new(3), &config(2, OnCorrupt::Skip));
+    assert!(text.contains("3 images do not fill a batch of 4"), "{text}");
+}
+
+#[test]
+fn a_feed_can_be_dropped_at_any_time() {
+    for taken in 0..4 {
+        let source = Arc::new(Made::new(40));
+        let config = config(3, OnCorrupt::Fail);
+        let mut feed = Feed::train(source, &config, slots(), 0, 1000).expect("threads");
+        let held: Vec<_> = (0..taken.min(2)).filter_map(|_| feed.next()).collect();
+        drop(feed);
+        drop(held);
+    }
+}

@@ -1,0 +1,157 @@
+//! A worker: one sample at a time, from its source to its place in a slot.
+
+use super::{FeedConfig, FeedError, OnCorrupt, Outcome, SKIPPED};
+use crate::{
+    augment::{Augment, Draw},
+    dataset::{Encoding, Split},
+    decode::DecodeError,
+    resize::Stored,
+    ring::{Cell, Memory},
+    source::{SampleError, Source},
+    stats::{Counters, Stage},
+};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+/// One sample to be put in its place.
+pub(super) struct Task<M: Memory> {
+    pub(super) cell: Cell<M>,
+    pub(super) sample: u64,
+    pub(super) epoch: u64,
+    pub(super) number: u64,
+}
+
+/// What all workers of a feed share.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) augment: Augment,
+    pub(super) config: FeedConfig,
+    pub(super) split: Split,
+    pub(super) training: bool,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// Until there are no more tasks, nobody waits for them, or one fails.
+pub(super) fn run<M: Memory>(
+    job: &Job, tasks: &Receiver<Task<M>>, results: &Sender<Outcome<M>>, aborted: &Receiver<()>,
+) {
+    let work = || -> Result<(), FeedError> {
+        let mut buffers = Buffers::default();
+        loop {
+            let began = Instant::now();
+            let Ok(mut task) = tasks.recv() else { return Ok(()) };
+            job.counters.empty(began.elapsed());
+            if aborted.try_recv() == Err(TryRecvError::Disconnected) {
+                return Ok(());
+            }
+            job.fill(&mut task, &mut buffers)?;
+            if let Some(ready) = task.cell.finish()
+                && results.send(Ok((task.number, ready))).is_err()
+            {
+                return Ok(());
+            }
+        }
+    };
+    let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(FeedError::Panicked(text.unwrap_or_default()))
+    });
+    if let Err(error) = ended {
+        let _ = results.try_send(Err(error)); // an error means that nobody waits for it
+    }
+}
+
+/// A worker's own, used for every sample.
+#[derive(Debug, Default)]
+struct Buffers {
+    encoded: Vec<u8>,
+    stored: Stored,
+    square: Vec<u8>,
+}
+
+impl Job {
+    /// Fills the task's place, by the policy if its sample cannot be used.
+    fn fill<M: Memory>(&self, task: &mut Task<M>, buffers: &mut Buffers) -> Result<(), FeedError> {
+        let mut sample = task.sample;
+        loop {
+            let draw = if self.training {
+                self.augment.draw(self.config.seed, task.epoch, sample)
+            } else {
+                self.augment.centre()
+            };
+            let Err(error) = self.load(sample, &draw, buffers, task.cell.bytes_mut()) else {
+                if sample != task.sample {
+                    task.cell.set_sample(self.source.label(self.split, sample), sample);
+                }
+                return Ok(());
+            };
+            if self.config.on_corrupt == OnCorrupt::Fail {
+                return Err(FeedError::Sample(error));
+            }
+            let corrupt_max = self.config.corrupt_max;
+            if self.counters.corrupt() >= corrupt_max {
+                return Err(FeedError::TooManyCorrupt { corrupt_max, source: error });
+            }
+            tracing::warn!(%error, policy = ?self.config.on_corrupt, "sample cannot be used");
+            if self.config.on_corrupt == OnCorrupt::Skip {
+                task.cell.bytes_mut().fill(0);
+                task.cell.set_sample(SKIPPED, task.sample);
+                return Ok(());
+            }
+            match self.source.next_of_class(self.split, sample) {
+                Some(next) if next != task.sample => sample = next,
+                _ => return Err(FeedError::NoSubstitute(error)),
+            }
+        }
+    }
+
+    /// Read, decode, resize, augment.
+    fn load(
+        &self, sample: u64, draw: &Draw, buffers: &mut Buffers, out: &mut [u8],
+    ) -> Result<(), SampleError> {
+        let Buffers { encoded: scratch, stored, square } = buffers;
+        let size = self.source.size();
+        let mut watch = Watch { counters: &self.counters, since: Instant::now() };
+        let encoded = self.source.read(self.split, sample, scratch)?;
+        watch.lap(Stage::Read);
+        let place = |source: DecodeError| {
+            SampleError::Decode { place: self.source.place(self.split, sample), source }
+        };
+        let image = if encoded.encoding == Encoding::Raw {
+            let (found, expected) = (encoded.bytes.len(), size * size * 3);
+            if found != expected {
+                return Err(place(DecodeError::WrongLength { found, expected }));
+            }
+            encoded.bytes
+        } else {
+            stored.decode(encoded).map_err(place)?;
+            watch.lap(Stage::Decode);
+            stored.resize(size, square).map_err(place)?;
+            watch.lap(Stage::Resize);
+            square
+        };
+        self.augment.crop(out, image, draw);
+        watch.lap(Stage::Augment);
+        Ok(())
+    }
+}
+
+/// Books the time since the last lap under a stage.
+struct Watch<'a> {
+    counters: &'a Counters,
+    since: Instant,
+}
+
+impl Watch<'_> {
+    fn lap(&mut self, stage: Stage) {
+        let now = Instant::now();
+        self.counters.stage(stage, now - self.since);
+        self.since = now;
+    }
+}
