@@ -131,7 +131,8 @@ pub trait Device: Send + 'static {
     fn scale(&mut self, factor: f32, len: usize, y: &mut Self::Buffer);
     /// `y += x` over `len` floats.
     fn add(&mut self, len: usize, x: &Self::Buffer, y: &mut Self::Buffer);
-    /// Turns `logits[n, classes]` into probabilities in place and scores the first `valid` rows.
+    /// Turns `logits[n, classes]` into probabilities in place and scores the rows that `labels` has
+    /// classes for.
     fn softmax(
         &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
     ) -> Score;
@@ -142,6 +143,4 @@ pub trait Device: Send + 'static {
         &mut self, op: &Sgd, len: usize, g: &Self::Buffer, v: &mut Self::Buffer,
         w: &mut Self::Buffer,
     );
-    /// Zeros among the first `len` floats: dead units after a ReLU.
-    fn count_zeros(&mut self, len: usize, y: &Self::Buffer) -> usize;
 }

@@ -6,3 +6,5 @@ pub mod ops;
 pub mod device;
 pub mod cpu;
 pub mod random;
+#[cfg(test)]
+mod testing;

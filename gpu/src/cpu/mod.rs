@@ -1,5 +1,9 @@
-//! The CPU device.
+//! The CPU device: its own workers, plain memory, and the `cpu` version of every op.
 
+mod device;
+pub(crate) mod gemm;
 mod pool;
+pub(crate) mod simd;
 
+pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;

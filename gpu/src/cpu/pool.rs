@@ -1,6 +1,7 @@
 //! A device's own worker threads, and how work is cut for them.
 
 use crate::device::DeviceError;
+use rayon::prelude::*;
 
 /// `threads` workers. Work is cut into parts that depend on the count only, so that the same count
 /// gives the same bits.
@@ -44,12 +45,37 @@ impl Pool {
     }
 
     /// Calls `body(i, chunk)` for the `len`-sized chunks of `data`, side by side.
-    pub fn chunks<T: Send>(&self, data: &mut [T], len: usize, body: impl Fn(usize, &mut [T]) + Sync + Send) {
-        use rayon::prelude::*;
+    pub fn chunks<T: Send>(
+        &self, data: &mut [T], len: usize, body: impl Fn(usize, &mut [T]) + Sync + Send,
+    ) {
         match &self.workers {
-            Some(workers) => workers
-                .install(|| data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk))),
+            Some(workers) => workers.install(|| {
+                data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk));
+            }),
             None => data.chunks_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk)),
         }
+    }
+
+    /// Calls `body(i, a, b)` for the chunks of two slices, each with its own length, side by side,
+    /// as long as both have some.
+    pub fn zip_chunks<A: Send, B: Send>(
+        &self, (a, a_len): (&mut [A], usize), (b, b_len): (&mut [B], usize),
+        body: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+    ) {
+        match &self.workers {
+            Some(workers) => workers.install(|| {
+                let pairs = a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len));
+                pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
+            }),
+            None => {
+                let pairs = a.chunks_mut(a_len).zip(b.chunks_mut(b_len));
+                pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
+            }
+        }
+    }
+
+    /// Items of each worker's part when `count` are shared out.
+    pub fn share(&self, count: usize) -> usize {
+        count.div_ceil(self.threads).max(1)
     }
 }

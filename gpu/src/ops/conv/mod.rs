@@ -56,3 +56,6 @@ impl Conv {
         self.kernels * self.weight_channels * self.window * self.window
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,9 @@
 
 pub(crate) mod cpu;
 
+/// The widest window.
+pub const SIZE_MAX: usize = 15;
+
 /// `y[c] = x[c] / scale[c]^beta`, `scale[c] = k + alpha sum_j x[j]^2` over `size` channels `j` around
 /// `c`, clipped at the ends of its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,4 +23,54 @@ pub struct Lrn {
     pub beta: f32,
     /// Added to the sum.
     pub k: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Device as _,
+        testing::{self, close, noise, wide},
+    };
+    use proptest::prelude::*;
+
+    fn reference(op: &Lrn, n: usize, x: &[f64]) -> Vec<f64> {
+        let group = op.channels / op.groups;
+        let value = |at: usize| {
+            let (c, pixel) = (at / op.area % op.channels, at % op.area);
+            let image = &x[at / op.area / op.channels * op.channels * op.area..];
+            let first = c / group * group;
+            let around = (first..first + group).filter(|j| j.abs_diff(c) <= op.size / 2);
+            let sum: f64 = around.map(|j| image[j * op.area + pixel].powi(2)).sum();
+            x[at] / (f64::from(op.k) + f64::from(op.alpha) * sum).powf(f64::from(op.beta))
+        };
+        (0..n * op.channels * op.area).map(value).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn forward_and_gradient_agree_with_the_formula(
+            n in 1..3_usize, group in 1..9_usize, groups in 1..3_usize, area in 1..300_usize,
+            half in 0..4_usize, beta in prop::sample::select(vec![0.75_f32, 0.6]),
+        ) {
+            let channels = group * groups;
+            // A large alpha, so that the sum matters.
+            let op = Lrn { channels, groups, area, size: 2 * half + 1, alpha: 0.7, beta, k: 2.0 };
+            let x = noise(1, n * channels * area);
+            let dys = noise(2, x.len());
+            testing::on_every_cpu(|cpu| {
+                let (input, dy) = (testing::buffer(cpu, &x), testing::buffer(cpu, &dys));
+                let [mut scale, mut y, mut dx] =
+                    [5.0; 3].map(|fill| testing::buffer(cpu, &vec![fill; x.len()]));
+                cpu.lrn_forward(&op, n, &input, &mut scale, &mut y);
+                close(&y, &reference(&op, n, &wide(&x)), 1e-6);
+                cpu.lrn_backward(&op, n, &input, &scale, &dy, &mut dx);
+                let loss = |x: &[f64]| -> f64 {
+                    reference(&op, n, x).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
+                };
+                testing::gradient(&x, &dx, loss, |_| false);
+            });
+        }
+    }
 }

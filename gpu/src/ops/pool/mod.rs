@@ -27,3 +27,65 @@ impl MaxPool {
         (self.width - self.window) / self.stride + 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Device as _,
+        testing::{self, close, noise, wide},
+    };
+    use proptest::prelude::*;
+
+    fn reference(op: &MaxPool, n: usize, x: &[f64]) -> Vec<f64> {
+        let mut y = Vec::new();
+        for plane in x.chunks_exact(op.height * op.width).take(n * op.channels) {
+            for i in 0..op.out_height() {
+                for j in 0..op.out_width() {
+                    let at = |u: usize, v: usize| plane[(op.stride * i + u) * op.width + op.stride * j + v];
+                    let window = (0..op.window).flat_map(|u| (0..op.window).map(move |v| (u, v)));
+                    y.push(window.map(|(u, v)| at(u, v)).fold(f64::MIN, f64::max));
+                }
+            }
+        }
+        y
+    }
+
+    proptest! {
+        #[test]
+        fn forward_and_gradient_agree_with_the_formula(
+            n in 1..3_usize, channels in 1..4_usize, height in 3..12_usize, width in 3..12_usize,
+            window in 1..4_usize, stride in 1..4_usize,
+        ) {
+            let op = MaxPool { channels, height, width, window, stride };
+            let x = noise(1, n * channels * height * width);
+            testing::on_every_cpu(|cpu| {
+                let y_len = n * channels * op.out_height() * op.out_width();
+                let (input, dys) = (testing::buffer(cpu, &x), noise(2, y_len));
+                let mut y = testing::buffer(cpu, &vec![0.0; y_len]);
+                cpu.pool_forward(&op, n, &input, &mut y);
+                close(&y, &reference(&op, n, &wide(&x)), 0.0);
+                let (dy, mut dx) = (testing::buffer(cpu, &dys), testing::buffer(cpu, &x));
+                cpu.pool_backward(&op, n, &input, &y, &dy, &mut dx);
+                let loss = |x: &[f64]| -> f64 {
+                    reference(&op, n, x).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
+                };
+                // A kink is where two pixels of a window are nearly alike: rare, and skipped whole.
+                let near = |i: usize| x.iter().enumerate().any(|(j, x_j)| i != j && (x_j - x[i]).abs() < 1e-3);
+                testing::gradient(&x, &dx, loss, near);
+            });
+        }
+    }
+
+    #[test]
+    fn of_equal_maxima_the_first_gets_the_gradient() {
+        let op = MaxPool { channels: 1, height: 3, width: 3, window: 3, stride: 2 };
+        testing::on_every_cpu(|cpu| {
+            let x = testing::buffer(cpu, &[0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]);
+            let (y, dy) = (testing::buffer(cpu, &[2.0]), testing::buffer(cpu, &[5.0]));
+            let mut dx = testing::buffer(cpu, &[9.0; 9]);
+            cpu.pool_backward(&op, 1, &x, &y, &dy, &mut dx);
+            assert_eq!(testing::floats(&dx), [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        });
+    }
+}

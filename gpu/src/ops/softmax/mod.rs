@@ -1,4 +1,7 @@
 //! Softmax, cross-entropy and the top-1 and top-5 counts.
+//!
+//! `p[k] = exp(x[k]) / sum_j exp(x[j])`, loss `-ln p[label]`, `dx[k] = (p[k] - (k == label)) / n`. A
+//! label that is no class marks a row that does not count: no loss, no gradient.
 
 pub(crate) mod cpu;
 
@@ -13,4 +16,73 @@ pub struct Score {
     pub top5: usize,
     /// Images scored.
     pub images: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        device::Device as _,
+        testing::{self, close, noise},
+    };
+
+    const CLASSES: usize = 7;
+
+    fn loss(logits: &[f64], labels: &[u32]) -> f64 {
+        let rows = logits.chunks_exact(CLASSES).zip(labels);
+        rows.map(|(x, label)| {
+            let sum: f64 = x.iter().map(|x| x.exp()).sum();
+            sum.ln() - x[*label as usize]
+        })
+        .sum()
+    }
+
+    #[test]
+    fn loss_and_gradient_agree_with_the_formula() {
+        testing::on_every_cpu(|cpu| {
+            let (logits, labels) = (noise(1, 5 * CLASSES), [0, 6, 3, 2, 2]);
+            let wide: Vec<f64> = logits.iter().map(|x| f64::from(*x)).collect();
+            let mut p = testing::buffer(cpu, &logits);
+            let score = cpu.softmax(5, CLASSES, &labels, &mut p);
+            assert!((score.loss_sum / loss(&wide, &labels) - 1.0).abs() < 1e-6);
+            assert_eq!(score.images, 5);
+            cpu.softmax_backward(5, CLASSES, &labels, &mut p);
+            testing::gradient(&logits, &p, |x| loss(x, &labels) / 5.0, |_| false);
+        });
+    }
+
+    #[test]
+    fn large_logits_overflow_nothing_and_ranks_count_ties_against() {
+        testing::on_every_cpu(|cpu| {
+            let rows = [
+                [900.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0],
+                [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0],
+            ];
+            let mut p = testing::buffer(cpu, rows.as_flattened());
+            let score = cpu.softmax(4, CLASSES, &[0, 0, 4, 5], &mut p);
+            assert_eq!((score.top1, score.top5), (1, 3));
+            assert!(score.loss_sum.is_finite());
+        });
+    }
+
+    #[test]
+    fn rows_without_a_class_or_beyond_the_labels_do_not_count() {
+        testing::on_every_cpu(|cpu| {
+            let mut p = testing::buffer(cpu, &noise(3, 3 * CLASSES));
+            let score = cpu.softmax(3, CLASSES, &[1, u32::MAX], &mut p);
+            assert_eq!(score.images, 1);
+            cpu.softmax_backward(3, CLASSES, &[1, u32::MAX], &mut p);
+            close(&testing::buffer(cpu, &testing::floats(&p)[CLASSES..]), &[0.0; 14], 0.0);
+        });
+    }
+
+    #[test]
+    fn what_is_not_a_number_shows_in_the_loss() {
+        testing::on_every_cpu(|cpu| {
+            let mut p = testing::buffer(cpu, &[f32::NAN; CLASSES]);
+            let score = cpu.softmax(1, CLASSES, &[1], &mut p);
+            assert!(score.loss_sum.is_nan() && score.top1 == 0);
+        });
+    }
 }

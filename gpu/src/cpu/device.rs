@@ -1,0 +1,206 @@
+//! [`Cpu`]: the device trait's calls, each to its op's room.
+
+use super::Pool;
+use crate::{
+    device::{Activation, Device, DeviceError},
+    ops::{
+        activation,
+        conv::{self, Conv},
+        dropout::{self, Dropout},
+        linear::{self, Linear},
+        lrn::{self, Lrn},
+        pool::{self, MaxPool},
+        sgd::{self, Sgd},
+        softmax::{self, Score},
+    },
+};
+use std::ops::{Deref, DerefMut};
+
+/// `f32` memory of the CPU device.
+#[derive(Debug)]
+pub struct Buffer(Vec<f32>);
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+/// A ring slot of the CPU device: bytes, aligned for `f32`.
+#[derive(Debug)]
+pub struct Slot(Vec<f32>);
+
+impl Deref for Slot {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl DerefMut for Slot {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+/// Some cores of the CPU as a device.
+#[derive(Debug)]
+pub struct Cpu {
+    name: String,
+    pool: Pool,
+    /// Of the convolutions; grows to the longest and stays.
+    scratch: Vec<f32>,
+}
+
+impl Cpu {
+    /// A device with `threads` workers, named `NAME-worker-I`; with 1, the caller's thread works.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn new(name: &str, threads: usize) -> Result<Self, DeviceError> {
+        Ok(Self { name: name.into(), pool: Pool::new(name, threads)?, scratch: vec![] })
+    }
+
+    fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(len).map_err(|_| DeviceError::OutOfMemory {
+            device: self.name.clone(),
+            wanted_bytes: len * size_of::<f32>(),
+        })?;
+        memory.resize(len, 0.0);
+        Ok(memory)
+    }
+}
+
+impl Device for Cpu {
+    type Buffer = Buffer;
+    type Slot = Slot;
+
+    fn describe(&self) -> String {
+        format!("{}: {} CPU threads", self.name, self.pool.threads())
+    }
+
+    fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
+        self.allocate(len).map(Buffer)
+    }
+
+    fn slot(&self, bytes: usize) -> Result<Slot, DeviceError> {
+        self.allocate(bytes.div_ceil(size_of::<f32>())).map(Slot)
+    }
+
+    fn upload(&mut self, dst: &mut Buffer, src: &[f32]) {
+        dst[..src.len()].copy_from_slice(src);
+    }
+
+    fn download(&mut self, src: &Buffer, dst: &mut [f32]) {
+        dst.copy_from_slice(&src[..dst.len()]);
+    }
+
+    fn conv_forward(
+        &mut self, op: &Conv, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        accumulate: bool, y: &mut Buffer,
+    ) {
+        let b = b.map(|b| &b[..]);
+        conv::cpu::forward(&self.pool, &mut self.scratch, op, n, x, w, b, accumulate, y);
+    }
+
+    fn conv_backward_data(
+        &mut self, op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
+    ) {
+        conv::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
+    }
+
+    fn conv_backward_weight(
+        &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+    ) {
+        conv::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
+    }
+
+    fn bias_backward(&mut self, n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer) {
+        linear::cpu::bias_backward(&self.pool, n, k, area, dy, db);
+    }
+
+    fn linear_forward(
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        accumulate: bool, y: &mut Buffer,
+    ) {
+        linear::cpu::forward(&self.pool, op, n, x, w, b.map(|b| &b[..]), accumulate, y);
+    }
+
+    fn linear_backward_data(
+        &mut self, op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
+    ) {
+        linear::cpu::backward_data(&self.pool, op, n, dy, w, dx);
+    }
+
+    fn linear_backward_weight(
+        &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+    ) {
+        linear::cpu::backward_weight(&self.pool, op, n, x, dy, dw);
+    }
+
+    fn activate(&mut self, activation: Activation, len: usize, y: &mut Buffer) {
+        activation::cpu::forward(&self.pool, activation, len, y);
+    }
+
+    fn activate_backward(
+        &mut self, activation: Activation, len: usize, y: &Buffer, dy: &mut Buffer,
+    ) {
+        activation::cpu::backward(&self.pool, activation, len, y, dy);
+    }
+
+    fn lrn_forward(
+        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &mut Buffer, y: &mut Buffer,
+    ) {
+        lrn::cpu::forward(&self.pool, op, n, x, scale, y);
+    }
+
+    fn lrn_backward(
+        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &Buffer, dy: &Buffer, dx: &mut Buffer,
+    ) {
+        lrn::cpu::backward(&self.pool, op, n, x, scale, dy, dx);
+    }
+
+    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Buffer, y: &mut Buffer) {
+        pool::cpu::forward(&self.pool, op, n, x, y);
+    }
+
+    fn pool_backward(
+        &mut self, op: &MaxPool, n: usize, x: &Buffer, y: &Buffer, dy: &Buffer, dx: &mut Buffer,
+    ) {
+        pool::cpu::backward(&self.pool, op, n, x, y, dy, dx);
+    }
+
+    fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
+        dropout::cpu::apply(&self.pool, op, n, y);
+    }
+
+    fn scale(&mut self, factor: f32, len: usize, y: &mut Buffer) {
+        dropout::cpu::scale(&self.pool, factor, len, y);
+    }
+
+    fn add(&mut self, len: usize, x: &Buffer, y: &mut Buffer) {
+        activation::cpu::add(&self.pool, len, x, y);
+    }
+
+    fn softmax(
+        &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Buffer,
+    ) -> Score {
+        softmax::cpu::forward(n, classes, labels, logits)
+    }
+
+    fn softmax_backward(&mut self, n: usize, classes: usize, labels: &[u32], p: &mut Buffer) {
+        softmax::cpu::backward(n, classes, labels, p);
+    }
+
+    fn sgd(&mut self, op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer) {
+        sgd::cpu::step(&self.pool, op, len, g, v, w);
+    }
+}
