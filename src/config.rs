@@ -1,5 +1,6 @@
 //! The recipe of a run: preset < the user's TOML < flags, checked once, all problems at once.
 
+use gpu::ops::lrn::SIZE_MAX;
 use pipeline::augment::Lighting;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -64,6 +65,11 @@ pub struct Train {
     pub batch: usize,
     /// Passes over the training set.
     pub epochs: u64,
+    /// Steps, in place of `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// The source of all chance: weights, order, augmentation, dropout.
+    pub seed: u64,
     /// First learning rate.
     pub rate: f32,
     /// Momentum.
@@ -82,6 +88,8 @@ pub struct Train {
     pub dropout: f32,
     /// First weights.
     pub init: Init,
+    /// Steps after which a loss still within 0.01 of ln(classes) is called flat.
+    pub flat_after: u64,
 }
 
 /// Section 3.3, `alpha` never divided.
@@ -245,12 +253,18 @@ impl Config {
         );
         must(self.data.stored <= 4096, format!("stored = {}: at most 4096", self.data.stored));
         must(t.batch >= 1 && t.batch <= 65_536, format!("batch = {}: 1 to 65536", t.batch));
+        must(t.epochs >= 1 || t.steps.is_some(), "epochs = 0: at least 1".into());
+        must(t.steps != Some(0), "steps = 0: at least 1".into());
+        must(t.seed <= i64::MAX as u64, format!("seed = {}: at most 2^63 - 1", t.seed));
         must(t.rate.is_finite() && t.rate >= 0.0, format!("rate = {}: 0 or more", t.rate));
         must((0.0..1.0).contains(&t.momentum), format!("momentum = {}: 0 to 1", t.momentum));
         must(t.decay >= 0.0 && t.decay.is_finite(), format!("decay = {}: 0 or more", t.decay));
         must(t.drop > 1.0, format!("drop = {}: more than 1", t.drop));
         must((0.0..1.0).contains(&t.dropout), format!("dropout = {}: 0 to 1", t.dropout));
-        must(self.lrn.size % 2 == 1, format!("lrn.size = {}: an odd number", self.lrn.size));
+        must(
+            self.lrn.size % 2 == 1 && self.lrn.size <= SIZE_MAX,
+            format!("lrn.size = {}: an odd number up to {SIZE_MAX}", self.lrn.size),
+        );
         must(self.lrn.k > 0.0 && self.lrn.alpha >= 0.0, "lrn: k > 0 and alpha >= 0".into());
         must(!self.conv.is_empty(), "there is no [[conv]] layer".into());
         let towers = self.towers.max(1);

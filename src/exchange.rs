@@ -2,6 +2,7 @@
 //! the layers that look across. Goes through host memory; buffers travel to and fro and are reused.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -197,8 +198,10 @@ impl Exchange {
 }
 
 /// Seconds of one batch by part of the step, added up by the tower that measures them.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
+    /// Waiting for a batch.
+    pub data: f64,
     /// Local work forward.
     pub forward: f64,
     /// Local work backward.
@@ -212,15 +215,24 @@ pub struct Times {
 impl Times {
     /// Adds another batch's.
     pub fn add(&mut self, other: &Self) {
+        self.data += other.data;
         self.forward += other.forward;
         self.backward += other.backward;
         self.exchange += other.exchange;
         self.update += other.update;
     }
 
-    /// All parts together, in seconds.
-    pub fn total(&self) -> f64 {
-        self.forward + self.backward + self.exchange + self.update
+    /// Multiplies by `factor`: a mean over towers or steps.
+    pub fn scale(&mut self, factor: f64) {
+        for time in [
+            &mut self.data,
+            &mut self.forward,
+            &mut self.backward,
+            &mut self.exchange,
+            &mut self.update,
+        ] {
+            *time *= factor;
+        }
     }
 }
 

@@ -1,1 +1,21 @@
-fn main() {}
+//! `alexnet`: parse, dispatch, render one error.
+
+use alexnet::{
+    cli::{Cli, Command},
+    commands, render,
+};
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    render::log_to_stderr();
+    let done = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
+        Command::Batch(args) => commands::batch::run(&args),
+        Command::Config(args) => commands::config::run(&args),
+    };
+    render::exit(done)
+}

@@ -71,6 +71,8 @@ pub struct Layer {
     pub kernels: usize,
     /// Step and padding, of convolutions.
     pub conv: Option<(usize, usize, usize)>,
+    /// The first layer, which reads the whole image on every tower.
+    pub reads_image: bool,
     /// Reads every tower.
     pub across: bool,
     /// Lives whole on the first tower: fc8.
@@ -123,6 +125,7 @@ impl Net {
                 channels_in: channels,
                 kernels: c.kernels,
                 conv: Some((c.stride, c.pad_before, c.pad_after)),
+                reads_image: i == 0,
                 across,
                 head: false,
                 activation: Activation::Relu,
@@ -144,6 +147,7 @@ impl Net {
             channels_in: inputs,
             kernels: units,
             conv: None,
+            reads_image: false,
             across: true,
             head: false,
             activation: Activation::Relu,
@@ -178,6 +182,15 @@ impl Net {
         self.layers.iter().map(|l| l.shape.iter().product::<usize>() + l.kernels).sum()
     }
 
+    /// Names and shapes of the weights and biases, in PyTorch's terms and order.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let both = |l: &Layer| {
+            let weight = (format!("{}.weight", l.name), l.shape.clone());
+            [weight, (format!("{}.bias", l.name), vec![l.kernels])]
+        };
+        self.layers.iter().flat_map(both).collect()
+    }
+
     /// Floats that cross between towers in a forward pass, per image and direction, by layer: what
     /// the layer reads of one other tower.
     pub fn crossing(&self) -> Vec<(String, usize)> {
@@ -208,8 +221,15 @@ impl Layer {
         self.shape[1..].iter().product()
     }
 
+    /// Floats per image that this layer reads of what `source` hands on: of the image, all.
+    pub fn reads(&self, source: Part) -> usize {
+        let channels =
+            if self.reads_image { self.channels_in } else { source.share(self.channels_in) };
+        channels * self.side_in * self.side_in
+    }
+
     /// What `part` computes of this layer from the activations of `source`.
-    pub fn op(&self, part: Part, source: Part, first_layer: bool) -> Op {
+    pub fn op(&self, part: Part, source: Part) -> Op {
         let kernels = self.local_kernels(part);
         let Some((stride, pad_before, pad_after)) = self.conv else {
             return Op::Linear(Linear {
@@ -220,7 +240,7 @@ impl Layer {
             });
         };
         let channels =
-            if first_layer { self.channels_in } else { source.share(self.channels_in) };
+            if self.reads_image { self.channels_in } else { source.share(self.channels_in) };
         Op::Conv(Conv {
             channels,
             height: self.side_in,
@@ -230,7 +250,7 @@ impl Layer {
             stride,
             pad_before,
             pad_after,
-            groups: if first_layer || self.across { 1 } else { part.count },
+            groups: if self.reads_image || self.across { 1 } else { part.count },
             weight_channels: self.shape[1],
             weight_offset: if self.across { source.offset(self.channels_in) } else { 0 },
         })

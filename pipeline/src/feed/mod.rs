@@ -54,6 +54,9 @@ pub struct FeedConfig {
     pub lighting: Lighting,
     /// Of training samples.
     pub on_corrupt: OnCorrupt,
+    /// The mean image `[3, stored, stored]`, where it is not the data set's own: a net is tested
+    /// with the mean that it was trained with.
+    pub mean: Option<Vec<f32>>,
     /// Corrupt samples after which the feed ends whatever the policy.
     pub corrupt_max: u64,
 }
@@ -149,8 +152,11 @@ impl<M: Memory> Feed<M> {
         if crop == 0 || crop > stored {
             return Err(FeedError::Crop { crop, stored });
         }
-        let augment =
-            Augment::new(stored, crop, config.element, config.lighting, source.statistics());
+        let mut statistics = source.statistics().clone();
+        if let Some(mean) = &config.mean {
+            statistics.mean.clone_from(mean);
+        }
+        let augment = Augment::new(stored, crop, config.element, config.lighting, &statistics);
         let workers = config.workers.max(1);
         let (abort, aborted) = bounded(0);
         // A task for each worker to begin with when it is done.

@@ -79,6 +79,7 @@ fn config(workers: usize, on_corrupt: OnCorrupt) -> FeedConfig {
         element: Element::F32,
         lighting: Lighting::Stddev,
         on_corrupt,
+        mean: None,
         corrupt_max: 100,
     }
 }

@@ -1,0 +1,253 @@
+//! The command line.
+
+use crate::config::Init;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012) from JPEGs.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train; without --data, on procedural images that it makes itself.
+    Run(Box<RunArgs>),
+    /// Score a checkpoint on a data set.
+    Eval(EvalArgs),
+    /// Name what is in pictures.
+    Predict(PredictArgs),
+    /// Write a training batch as the towers would get it.
+    Batch(BatchArgs),
+    /// Print a preset, or the recipe that flags make of it.
+    Config(ConfigArgs),
+}
+
+/// Which devices carry the towers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// GPUs where a driver is found, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+}
+
+/// What to do about a training image that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnCorrupt {
+    /// The next image of its class takes its place.
+    Substitute,
+    /// Its place in the batch stays empty.
+    Skip,
+    /// End the run.
+    Fail,
+}
+
+impl From<OnCorrupt> for pipeline::feed::OnCorrupt {
+    fn from(policy: OnCorrupt) -> Self {
+        match policy {
+            OnCorrupt::Substitute => Self::Substitute,
+            OnCorrupt::Skip => Self::Skip,
+            OnCorrupt::Fail => Self::Fail,
+        }
+    }
+}
+
+/// PCA lighting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lighting {
+    /// The 2012 source: standard deviations, then divided by 1.1.
+    Stddev,
+    /// Torch: eigenvalues of pixels scaled to 0..1.
+    Eigenvalue01,
+    /// None.
+    Off,
+}
+
+impl From<Lighting> for pipeline::augment::Lighting {
+    fn from(lighting: Lighting) -> Self {
+        match lighting {
+            Lighting::Stddev => Self::Stddev,
+            Lighting::Eigenvalue01 => Self::Eigenvalue01,
+            Lighting::Off => Self::Off,
+        }
+    }
+}
+
+/// What makes the recipe: preset, then file, then flags.
+#[derive(Debug, Args, Default)]
+pub struct RecipeArgs {
+    /// two-tower-2012 or demo [default: demo without --data, else two-tower-2012].
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// TOML that overlays the preset; see `alexnet config`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Passes over the training set.
+    #[arg(long, conflicts_with = "steps")]
+    pub epochs: Option<u64>,
+    /// Training steps, in place of epochs.
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Images a step.
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// First learning rate.
+    #[arg(long)]
+    pub rate: Option<f32>,
+    /// Source of all chance.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// First weights.
+    #[arg(long)]
+    pub init: Option<Init>,
+    /// PCA lighting.
+    #[arg(long)]
+    pub lighting: Option<Lighting>,
+}
+
+/// Where and with what to compute.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// Which devices carry the towers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub device: DeviceKind,
+    /// Devices that share the net, 1 or as many as it has towers; the numbers are the same to
+    /// rounding [default: one per tower if there are threads enough].
+    #[arg(long)]
+    pub towers: Option<usize>,
+    /// Compute threads, all towers together [default: all cores].
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Data workers [default: all cores].
+    #[arg(long)]
+    pub workers: Option<usize>,
+}
+
+impl ComputeArgs {
+    /// Data workers.
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or_else(crate::devices::cores).max(1)
+    }
+}
+
+/// `alexnet run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Shards that `prepack build` wrote, or train/CLASS/* and val/CLASS/*.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The run's folder [default: runs/PRESET, numbered if there is one].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on from the newest whole checkpoint in --out.
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub compute: ComputeArgs,
+    /// CUDA devices, as in 0,1.
+    #[arg(long, conflicts_with = "device")]
+    pub gpus: Option<String>,
+    /// Steps between checkpoints; each epoch ends with one in any case.
+    #[arg(long, value_name = "STEPS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// Newest checkpoints kept, beside the best.
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub keep: usize,
+    /// What to do about a training image that cannot be used.
+    #[arg(long, value_enum, default_value = "substitute")]
+    pub on_corrupt: OnCorrupt,
+    /// Such images after which the run ends.
+    #[arg(long, default_value_t = 100)]
+    pub corrupt_max: u64,
+    /// End with exit code 1 if the loss stays that of guessing.
+    #[arg(long)]
+    pub stop_if_flat: bool,
+}
+
+/// `alexnet eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The checkpoint.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// The data set.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub compute: ComputeArgs,
+    /// Images scored at a time [default: the checkpoint's batch].
+    #[arg(long)]
+    pub batch: Option<usize>,
+}
+
+/// `alexnet predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// Pictures.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Compute threads [default: all cores].
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+/// `alexnet batch`.
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// The data set.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Pass over the training set, from 0.
+    #[arg(long, default_value_t = 0)]
+    pub epoch: u64,
+    /// Step within the epoch, from 0.
+    #[arg(long, default_value_t = 0)]
+    pub step: u64,
+    /// Data workers: the bytes do not depend on them.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    /// Write pixels, labels and ids here.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: Option<PathBuf>,
+    /// Write a sheet of pictures here, the mean added back.
+    #[arg(long, value_name = "FILE.png")]
+    pub png: Option<PathBuf>,
+}
+
+/// `alexnet config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    /// Print the preset as it is written, with its comments.
+    #[arg(long)]
+    pub annotated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,64 @@
+//! `alexnet eval`: a checkpoint's score on a validation set.
+
+use super::{remark, run::same_classes, say};
+use crate::{
+    checkpoint::Checkpoint,
+    cli::EvalArgs,
+    devices,
+    evaluate::evaluate,
+    metrics::means,
+    model::Net,
+    render::{Done, Hint},
+    tower::Towers,
+    trainer::feed_config,
+};
+use anyhow::{Context as _, Result, ensure};
+use pipeline::{dataset::Split, feed::OnCorrupt, source};
+
+/// Centre crops, each image once.
+///
+/// # Errors
+/// If checkpoint or data cannot be used, or are of different classes.
+pub fn run(args: &EvalArgs) -> Result<Done> {
+    let mut checkpoint = Checkpoint::load(&args.checkpoint).context("cannot evaluate")?;
+    let compute = &args.compute;
+    let config = &mut checkpoint.meta.config;
+    config.train.batch = args.batch.unwrap_or(config.train.batch);
+    config.check()?;
+    let source = source::open(&args.data, config.data.stored, compute.workers())
+        .context("cannot open the data set")?;
+    remark(&format!("data: {}", source.describe()));
+    same_classes(&checkpoint, source.as_ref())
+        .with_context(|| format!("cannot evaluate {}", args.checkpoint.display()))?;
+    let config = &checkpoint.meta.config;
+    ensure!(
+        source.len(Split::Val) > 0,
+        Hint::new("the data set has no val images", "expected val/CLASS/*.JPEG when it was packed")
+    );
+    let size = config.data.stored;
+    ensure!(
+        source.size() == size,
+        Hint::new(
+            format!("pictures are stored at {} px, and the net was trained on {size} px", source.size()),
+            format!("pack the images again with --size {size}"),
+        )
+    );
+    let net = Net::new(config, checkpoint.meta.classes.len());
+    let devices =
+        devices::cpus(compute.device, None, compute.threads, compute.towers, config.towers)?;
+    let mut towers = Towers::start(devices, &net, &config.train)?;
+    towers.set_tensors(&checkpoint.tensors)?;
+    let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
+    feed.mean = Some(checkpoint.mean);
+    let score = evaluate(&mut towers, &source, &feed, Split::Val, |_| true)?
+        .context("the evaluation was stopped")?;
+    let (loss, top1, top5) = means(&score);
+    say(&format!(
+        "top-1 {:.2} %, top-5 {:.2} %, loss {loss:.4} on {} images (centre crop, step {})",
+        top1 * 100.0,
+        top5 * 100.0,
+        score.images,
+        checkpoint.meta.step
+    ));
+    Ok(Done::All)
+}

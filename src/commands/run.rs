@@ -1,0 +1,227 @@
+//! `alexnet run`: train.
+
+use super::{apply, demo, recipe, remark, say};
+use crate::{
+    checkpoint::Checkpoint,
+    cli::RunArgs,
+    config::Config,
+    devices,
+    metrics::means,
+    model::Net,
+    progress::Progress,
+    render::{Done, Hint},
+    rundir::RunDir,
+    supervisor::supervise,
+    trainer::{Ending, Plan, train},
+};
+use anyhow::{Context as _, Result, ensure};
+use pipeline::source::{self, Source};
+use std::{path::PathBuf, sync::Arc};
+
+/// Trains to the end, or until asked to stop.
+///
+/// # Errors
+/// Whatever stands in the way.
+pub fn run(args: &RunArgs) -> Result<Done> {
+    let default = if args.data.is_some() { "two-tower-2012" } else { "demo" };
+    let mut config = recipe(&args.recipe, default)?;
+    // What is wrong with the flags is told before anything is made.
+    let compute = &args.compute;
+    let devices = devices::cpus(
+        compute.device,
+        args.gpus.as_deref(),
+        compute.threads,
+        compute.towers,
+        config.towers,
+    )?;
+    let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
+    let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
+    if let Some(stored) = run.config().filter(|_| args.resume) {
+        config = resumed(args, config, &stored)?;
+    }
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => {
+            demo::data(&out.join("data"), config.data.stored, config.train.seed, compute.workers())?
+        }
+    };
+    let source = open(&data, &mut config, compute.workers())?;
+    let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
+    run.store_config(&config).context("cannot start the run")?;
+    remark(&devices::describe(compute.device, compute.threads, devices.len()));
+    let net = Net::new(&config, source.classes().len());
+    remark(&format!(
+        "net: {}, {} parameters, {} classes; run: {}",
+        config.name,
+        net.parameters(),
+        net.classes,
+        out.display()
+    ));
+    let plan = Plan {
+        config,
+        run,
+        source,
+        from,
+        workers: compute.workers(),
+        on_corrupt: args.on_corrupt.into(),
+        corrupt_max: args.corrupt_max,
+        checkpoint_every: args.checkpoint_every,
+        keep: args.keep,
+        stop_if_flat: args.stop_if_flat,
+    };
+    let mut progress = Progress::new();
+    let ended = supervise(
+        move |events, stop| train(plan, devices, events, stop),
+        |event| progress.show(event),
+    );
+    progress.finish();
+    let ending = ended.context("the run stopped")?;
+    if let Some(summary) = progress.summary() {
+        remark(&summary);
+    }
+    tell(&ending, &out);
+    Ok(if ending.interrupted { Done::Interrupted } else { Done::All })
+}
+
+/// Opens the data set; a set of shards decides the stored size.
+fn open(data: &std::path::Path, config: &mut Config, jobs: usize) -> Result<Arc<dyn Source>> {
+    let source =
+        source::open(data, config.data.stored, jobs).context("cannot open the data set")?;
+    remark(&format!("data: {}", source.describe()));
+    let (stored, crop) = (source.size(), config.data.crop);
+    ensure!(
+        crop <= stored,
+        Hint::new(
+            format!("crops of {crop} px do not fit pictures of {stored} px"),
+            format!("pack the images with --size {} or more, or pass --preset demo", config.data.stored),
+        )
+    );
+    config.data.stored = stored;
+    Ok(source)
+}
+
+/// The recipe of a resumed run: the stored one, with what the flags may change.
+fn resumed(args: &RunArgs, flags: Config, stored: &std::path::Path) -> Result<Config> {
+    let text = std::fs::read_to_string(stored)
+        .with_context(|| format!("cannot read {}", stored.display()))?;
+    let stored_config: Config =
+        toml::from_str(&text).with_context(|| format!("{} is no recipe", stored.display()))?;
+    let mut config = stored_config.clone();
+    if args.recipe.preset.is_some() || args.recipe.config.is_some() {
+        config = flags;
+        config.data.stored = stored_config.data.stored; // the data set decides it
+        if args.recipe.seed.is_none() {
+            config.train.seed = stored_config.train.seed;
+        }
+        if args.recipe.epochs.is_none() && args.recipe.steps.is_none() {
+            config.train.epochs = stored_config.train.epochs;
+            config.train.steps = stored_config.train.steps;
+        }
+    }
+    apply(&args.recipe, &mut config);
+    config.check()?;
+    let differing = differing(&stored_config, &config);
+    ensure!(
+        differing.is_empty(),
+        Hint::new(
+            format!("the run was started with another recipe: {}", differing.join(", ")),
+            "leave these flags out, or start a new run with another --out",
+        )
+    );
+    Ok(config)
+}
+
+/// Keys in which two recipes differ, other than how long to train.
+fn differing(a: &Config, b: &Config) -> Vec<String> {
+    fn walk(path: &str, a: &toml::Value, b: &toml::Value, found: &mut Vec<String>) {
+        match (a, b) {
+            (toml::Value::Table(a), toml::Value::Table(b)) => {
+                for (key, value) in a {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    match b.get(key) {
+                        Some(other) => walk(&path, value, other, found),
+                        None => found.push(path),
+                    }
+                }
+            }
+            (a, b) if a != b => found.push(format!("{path} was {a} and is {b}")),
+            _ => {}
+        }
+    }
+    let table = |config: &Config| {
+        let mut config = config.clone();
+        (config.train.epochs, config.train.steps) = (1, None);
+        toml::Value::try_from(&config).expect("every field has a TOML form")
+    };
+    let mut found = vec![];
+    walk("", &table(a), &table(b), &mut found);
+    found
+}
+
+/// The newest whole checkpoint, which must be of this recipe and these classes.
+fn newest(run: &RunDir, config: &Config, source: &dyn Source) -> Result<Option<Checkpoint>> {
+    let found = run.newest().context("cannot resume")?;
+    for damaged in &found.damaged {
+        remark(&format!("warning: {damaged}; falling back to the one before"));
+    }
+    let Some((checkpoint, path)) = found.checkpoint else {
+        remark("resume: there is no checkpoint yet, starting at step 0");
+        return Ok(None);
+    };
+    let differing = differing(&checkpoint.meta.config, config);
+    ensure!(
+        differing.is_empty(),
+        Hint::new(
+            format!("{} is of another recipe: {}", path.display(), differing.join(", ")),
+            "start a new run with another --out",
+        )
+    );
+    same_classes(&checkpoint, source).with_context(|| format!("cannot resume {}", path.display()))?;
+    remark(&format!("resume: {} (step {})", path.display(), checkpoint.meta.step));
+    Ok(Some(checkpoint))
+}
+
+/// The labels of a data set must mean what those of the checkpoint mean.
+pub(super) fn same_classes(checkpoint: &Checkpoint, source: &dyn Source) -> Result<()> {
+    let (trained, given) = (&checkpoint.meta.classes, source.classes());
+    let differs = trained.iter().zip(given).position(|(a, b)| a.wnid != b.wnid);
+    let says = if trained.len() != given.len() {
+        format!("the checkpoint has {} classes and the data set {}", trained.len(), given.len())
+    } else if let Some(i) = differs {
+        let (a, b) = (&trained[i].wnid, &given[i].wnid);
+        format!("class {i} is {a} in the checkpoint and {b} in the data set")
+    } else {
+        return Ok(());
+    };
+    Err(Hint::new(says, "pass the data set that it was trained on, or one with the same classes").into())
+}
+
+/// `runs/NAME`, or the first of `runs/NAME-2`, ... that is free; the last one there is, to resume.
+fn default_out(name: &str, resume: bool) -> PathBuf {
+    let numbered = |i: u32| {
+        PathBuf::from(if i == 1 { format!("runs/{name}") } else { format!("runs/{name}-{i}") })
+    };
+    let free = (1..).find(|i| !numbered(*i).exists()).expect("folders are finite");
+    numbered(if resume && free > 1 { free - 1 } else { free })
+}
+
+fn tell(ending: &Ending, out: &std::path::Path) {
+    if let Some(score) = &ending.validation {
+        let (loss, top1, top5) = means(score);
+        say(&format!(
+            "validation: top-1 {:.1} %, top-5 {:.1} %, loss {loss:.3} on {} images",
+            top1 * 100.0,
+            top5 * 100.0,
+            score.images
+        ));
+    }
+    let checkpoint = ending.checkpoint.display();
+    if ending.interrupted {
+        say(&format!("interrupted after step {}; go on with --resume --out {}", ending.step, out.display()));
+    }
+    say(&format!("checkpoint: {checkpoint}"));
+    say(&format!("metrics: {}", out.join("metrics.jsonl").display()));
+    if !ending.interrupted {
+        say(&format!("next: alexnet predict {checkpoint} IMAGE.jpg"));
+    }
+}

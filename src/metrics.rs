@@ -1,0 +1,152 @@
+//! One JSON line per step and per validation, in `metrics.jsonl`.
+
+use crate::exchange::Times;
+use gpu::ops::softmax::Score;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, Write as _},
+    path::Path,
+};
+
+/// One line. A validation at `step` follows the line of that step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Line {
+    /// A training step.
+    Step {
+        /// Steps done, this one included.
+        step: u64,
+        /// Which pass over the training set, from 0.
+        epoch: u64,
+        /// Mean cross-entropy, nats.
+        loss: f64,
+        /// Share of the batch whose label came first.
+        top1: f64,
+        /// Share of the batch whose label was among the first five.
+        top5: f64,
+        /// Learning rate.
+        rate: f32,
+        /// Images a second, by the clock, since the step before.
+        images_per_second: f64,
+        /// Where the step's time went, mean over the towers.
+        seconds: Times,
+    },
+    /// A pass over the validation set.
+    Validation {
+        /// Steps done.
+        step: u64,
+        /// Passes over the training set done.
+        epochs: u64,
+        /// Mean cross-entropy, nats.
+        loss: f64,
+        /// Share whose label came first.
+        top1: f64,
+        /// Share whose label was among the first five.
+        top5: f64,
+        /// Images scored.
+        images: usize,
+    },
+}
+
+impl Line {
+    fn step(&self) -> u64 {
+        match self {
+            Self::Step { step, .. } | Self::Validation { step, .. } => *step,
+        }
+    }
+}
+
+/// Loss, top-1 and top-5 of a score, as means.
+pub fn means(score: &Score) -> (f64, f64, f64) {
+    let n = score.images.max(1) as f64;
+    (score.loss_sum / n, score.top1 as f64 / n, score.top5 as f64 / n)
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Metrics {
+    file: File,
+}
+
+impl Metrics {
+    /// Opens the file for a run that has done `steps` steps and validated `epochs` epochs: lines
+    /// of later ones, and a torn last line, are removed, so that each stands there once.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn open(path: &Path, steps: u64, epochs: u64) -> io::Result<Self> {
+        let mut kept = String::new();
+        if path.exists() {
+            for line in io::BufReader::new(File::open(path)?).lines() {
+                let line = line?;
+                let Ok(parsed) = serde_json::from_str::<Line>(&line) else { continue };
+                let known = match parsed {
+                    Line::Validation { epochs: done, .. } => done <= epochs,
+                    Line::Step { .. } => true,
+                };
+                if known && parsed.step() <= steps {
+                    kept.push_str(&line);
+                    kept.push('\n');
+                }
+            }
+        }
+        crate::checkpoint::write_whole(path, kept.as_bytes())?;
+        Ok(Self { file: OpenOptions::new().append(true).open(path)? })
+    }
+
+    /// Appends a line at once, so that a crash loses none before it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+/// All whole lines of a file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+    let text = fs::read_to_string(path)?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: u64) -> Line {
+        Line::Step {
+            step,
+            epoch: 0,
+            loss: 2.5,
+            top1: 0.1,
+            top5: 0.5,
+            rate: 0.01,
+            images_per_second: 100.0,
+            seconds: Times::default(),
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_checkpoint_is_cut_and_each_step_stands_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("metrics.jsonl");
+        let validation =
+            Line::Validation { step: 2, epochs: 1, loss: 1.0, top1: 0.5, top5: 1.0, images: 9 };
+        let mut metrics = Metrics::open(&path, 0, 0).expect("a new file");
+        for line in [step(1), step(2), validation, step(3)] {
+            metrics.write(&line).expect("room");
+        }
+        metrics.file.write_all(b"{\"kind\":\"step\",\"st").expect("room");
+        let mut metrics = Metrics::open(&path, 2, 1).expect("the file");
+        metrics.write(&step(3)).expect("room");
+        assert_eq!(read(&path).expect("the file"), [step(1), step(2), validation, step(3)]);
+        Metrics::open(&path, 2, 0).expect("the file");
+        assert_eq!(read(&path).expect("the file"), [step(1), step(2)]);
+    }
+}

@@ -1,0 +1,211 @@
+//! What the user sees of an error: what failed, because of what, and what to try.
+
+use crate::{
+    checkpoint::CheckpointError, config::ConfigError, rundir::RunDirError,
+    supervisor::EXIT_INTERRUPTED, tower::TowerError,
+};
+use anyhow::Result;
+use pipeline::{
+    dataset::DatasetError,
+    feed::FeedError,
+    shard::ShardError,
+    source::{OpenError, SampleError},
+};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+/// How a command ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// All of it.
+    All,
+    /// Interrupted after a checkpoint.
+    Interrupted,
+}
+
+/// Warnings to stderr; `RUST_LOG` shows more.
+pub fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .without_time()
+        .init();
+}
+
+/// Prints the error, if there is one, and chooses the exit code: 0 done, 1 failed, 130 interrupted
+/// after a checkpoint. Bad usage is clap's 2.
+pub fn exit(done: Result<Done>) -> ExitCode {
+    match done {
+        Ok(Done::All) => ExitCode::SUCCESS,
+        Ok(Done::Interrupted) => ExitCode::from(EXIT_INTERRUPTED as u8),
+        Err(error) => {
+            let _ = write!(std::io::stderr(), "{}", render(&error)); // nowhere left to complain to
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One error as text.
+pub fn render(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}\n");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let says = cause.to_string();
+        if says != last {
+            let _ = writeln!(text, "  because: {says}"); // writing to a String cannot fail
+        }
+        last = says;
+    }
+    if let Some(hint) = error.chain().find_map(hint) {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
+    text
+}
+
+/// What to try next, in the imperative.
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(hint) = cause.downcast_ref::<Hint>() {
+        return Some(hint.hint.clone());
+    }
+    if let Some(error) = cause.downcast_ref::<OpenError>() {
+        return open_hint(error);
+    }
+    if let Some(error) = cause.downcast_ref::<ShardError>() {
+        return shard_hint(error);
+    }
+    if let Some(DatasetError::Newer { .. }) = cause.downcast_ref() {
+        return Some("update this program, or pack the images again with it".into());
+    }
+    if let Some(DatasetError::Invalid { .. }) = cause.downcast_ref() {
+        return Some("pack the images again: `prepack build`".into());
+    }
+    if let Some(SampleError::Shard(error)) = cause.downcast_ref() {
+        return shard_hint(error);
+    }
+    if let Some(error) = cause.downcast_ref::<FeedError>() {
+        return match error {
+            FeedError::Crop { .. } => Some("choose a preset for pictures of this size".into()),
+            FeedError::TooFew { .. } => Some("pass a smaller --batch".into()),
+            FeedError::TooManyCorrupt { .. } => {
+                Some("look at the data with `prepack verify`, or pass --corrupt-max".into())
+            }
+            _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<RunDirError>() {
+        return match error {
+            RunDirError::Occupied { path } => {
+                let path = path.display();
+                Some(format!("pass --resume to go on with it, or another --out than {path}"))
+            }
+            RunDirError::Locked { .. } => {
+                Some("wait for the other run to end, or pass another --out".into())
+            }
+            RunDirError::AllDamaged { .. } => {
+                Some("restore one from a backup, or start again with another --out".into())
+            }
+            RunDirError::Io { .. } => Some("pass an --out that can be written".into()),
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<CheckpointError>() {
+        return match error {
+            CheckpointError::Write { .. } => {
+                Some("make room, then go on with --resume: earlier checkpoints are whole".into())
+            }
+            CheckpointError::Newer { .. } => Some("update this program".into()),
+            CheckpointError::Damaged { .. } => Some("use another checkpoint".into()),
+            CheckpointError::Read { .. } => None,
+        };
+    }
+    if let Some(ConfigError::NoPreset { .. }) = cause.downcast_ref() {
+        return Some("pass one of these to --preset; --config FILE overlays it".into());
+    }
+    if let Some(TowerError::Device(_)) = cause.downcast_ref() {
+        return Some("pass a smaller --batch, or fewer --threads".into());
+    }
+    None
+}
+
+fn open_hint(error: &OpenError) -> Option<String> {
+    match error {
+        OpenError::Missing { .. } | OpenError::NotData { .. } => Some(
+            "pass --data DIR, where `prepack build` wrote or where train/CLASS/*.JPEG are".into(),
+        ),
+        OpenError::Empty { .. } => Some("expected train/CLASS/*.JPEG".into()),
+        OpenError::UnknownClass { .. } => {
+            Some("give `val` the same class folders as `train`".into())
+        }
+        OpenError::Label { .. } | OpenError::Mismatch { .. } => {
+            Some("pack the images again: `prepack build`".into())
+        }
+        OpenError::Shard(error) => shard_hint(error),
+        _ => None,
+    }
+}
+
+fn shard_hint(error: &ShardError) -> Option<String> {
+    match error {
+        ShardError::Newer { .. } => Some("update this program".into()),
+        ShardError::Truncated { path, .. }
+        | ShardError::Damaged { path, .. }
+        | ShardError::NotAShard { path }
+        | ShardError::Record { path, .. } => Some(format!(
+            "see what else is damaged with `prepack verify {}`, then pack again",
+            path.parent().unwrap_or(path).display()
+        )),
+        _ => None,
+    }
+}
+
+/// An error with a hint of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{says}")]
+pub struct Hint {
+    says: String,
+    hint: String,
+}
+
+impl Hint {
+    /// An error that says what to do.
+    pub fn new(says: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { says: says.into(), hint: hint.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_occupied_folder_reads_well() {
+        let error = RunDirError::Occupied { path: "runs/a".into() };
+        let error = anyhow::Error::from(error).context("cannot start the run");
+        let expected = "\
+error: cannot start the run
+  because: runs/a holds a run already
+  hint: pass --resume to go on with it, or another --out than runs/a
+";
+        assert_eq!(render(&error), expected);
+    }
+
+    #[test]
+    fn a_damaged_record_names_shard_record_offset_and_reason() {
+        let error = ShardError::Record {
+            path: "data/train-00000.shard".into(),
+            record: 7,
+            offset: 1234,
+            found: 1,
+            expected: 2,
+        };
+        let text = render(&FeedError::Sample(error.into()).into());
+        assert!(text.contains("train-00000.shard: record 7 at byte 1234: checksum"), "{text}");
+        assert!(text.contains("hint: see what else is damaged with `prepack verify data`"), "{text}");
+    }
+}

@@ -1,0 +1,202 @@
+//! A run's folder: `config.toml`, `metrics.jsonl`, `checkpoints/`, and a lock while it is in use.
+
+use crate::{
+    checkpoint::{Checkpoint, CheckpointError, sync_folder, write_whole},
+    config::Config,
+};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+const SUFFIX: &str = ".safetensors";
+
+/// A run's folder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunDirError {
+    /// The file system refused.
+    #[error("cannot use {} as a run's folder", path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is a run in it.
+    #[error("{} holds a run already", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process trains in it.
+    #[error("{} is in use by another process", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No checkpoint in it is whole.
+    #[error("none of the {} checkpoints in {} is whole; the newest: {newest}", count, path.display())]
+    AllDamaged {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the newest.
+        newest: CheckpointError,
+    },
+}
+
+/// A locked run's folder. The lock goes with the process, however it ends.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What `--resume` found.
+#[derive(Debug)]
+pub struct Found {
+    /// The newest whole checkpoint and its file, if there is one.
+    pub checkpoint: Option<(Checkpoint, PathBuf)>,
+    /// Newer ones that are damaged.
+    pub damaged: Vec<CheckpointError>,
+}
+
+impl RunDir {
+    /// Creates or opens `path` and locks it. Without `resume` it must be new or empty.
+    ///
+    /// # Errors
+    /// If it holds a run, is in use, or cannot be written.
+    pub fn open(path: &Path, resume: bool) -> Result<Self, RunDirError> {
+        let io = |source| RunDirError::Io { path: path.into(), source };
+        let occupied = path.join("config.toml").exists() || path.join("metrics.jsonl").exists();
+        if occupied && !resume {
+            return Err(RunDirError::Occupied { path: path.into() });
+        }
+        fs::create_dir_all(path.join("checkpoints")).map_err(io)?;
+        let lock = File::create(path.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunDirError::Locked { path: path.into() }),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The metrics file.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The recipe that the run was started with, if it was.
+    pub fn config(&self) -> Option<PathBuf> {
+        Some(self.path.join("config.toml")).filter(|path| path.exists())
+    }
+
+    /// Keeps the recipe beside the checkpoints.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn store_config(&self, config: &Config) -> Result<(), RunDirError> {
+        let path = self.path.join("config.toml");
+        write_whole(&path, config.to_toml().as_bytes())
+            .map_err(|source| RunDirError::Io { path, source })
+    }
+
+    /// Writes the checkpoint of its step, keeps it as the best if it is, and removes all but the
+    /// newest `keep`.
+    ///
+    /// # Errors
+    /// If it cannot be written; the earlier ones are then untouched.
+    pub fn store(
+        &self, checkpoint: &Checkpoint, best: bool, keep: usize,
+    ) -> Result<PathBuf, CheckpointError> {
+        let folder = self.path.join("checkpoints");
+        let path = folder.join(format!("step-{:09}{SUFFIX}", checkpoint.meta.step));
+        checkpoint.store(&path)?;
+        let housekeeping = || -> io::Result<()> {
+            if best {
+                let (best, beside) = (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
+                if fs::hard_link(&path, &beside).is_err() {
+                    fs::copy(&path, &beside)?;
+                }
+                fs::rename(beside, best)?;
+            }
+            let mut steps = self.steps()?;
+            steps.truncate(steps.len().saturating_sub(keep.max(1)));
+            steps.iter().try_for_each(fs::remove_file)?;
+            sync_folder(&path)
+        };
+        housekeeping().map_err(|source| CheckpointError::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// The checkpoint of the best validation error so far.
+    pub fn best(&self) -> Option<PathBuf> {
+        Some(self.path.join(format!("checkpoints/best{SUFFIX}"))).filter(|path| path.exists())
+    }
+
+    /// The newest whole checkpoint; damaged newer ones are passed over and told.
+    ///
+    /// # Errors
+    /// If there are some and none is whole.
+    pub fn newest(&self) -> Result<Found, RunDirError> {
+        let cannot = |source| RunDirError::Io { path: self.path.clone(), source };
+        let mut damaged = Vec::new();
+        let steps = self.steps().map_err(cannot)?;
+        for path in steps.iter().rev() {
+            match Checkpoint::load(path) {
+                Ok(checkpoint) => {
+                    return Ok(Found { checkpoint: Some((checkpoint, path.clone())), damaged });
+                }
+                Err(error) => damaged.push(error),
+            }
+        }
+        match damaged.into_iter().next() {
+            None => Ok(Found { checkpoint: None, damaged: vec![] }),
+            Some(newest) => Err(RunDirError::AllDamaged {
+                path: self.path.clone(),
+                count: steps.len(),
+                newest,
+            }),
+        }
+    }
+
+    /// Checkpoints by step, oldest first.
+    fn steps(&self) -> io::Result<Vec<PathBuf>> {
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(self.path.join("checkpoints"))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+            if name.starts_with("step-") && name.ends_with(SUFFIX) {
+                steps.push(path);
+            }
+        }
+        steps.sort();
+        Ok(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_or_with_a_run_in_it_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = RunDir::open(dir.path(), false).expect("an empty folder");
+        let error = RunDir::open(dir.path(), true).expect_err("it is locked");
+        assert!(matches!(error, RunDirError::Locked { .. }), "{error}");
+        first.store_config(&Config::load("demo", None).expect("a preset")).expect("room");
+        drop(first);
+        let error = RunDir::open(dir.path(), false).expect_err("it holds a run");
+        assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
+        RunDir::open(dir.path(), true).expect("resumed");
+    }
+}

@@ -1,0 +1,285 @@
+//! The trainer actors: one thread per device, each with one part of the net.
+//!
+//! In come leases of a batch, lent to all towers at once; out come its score and where the time
+//! went. A tower that fails poisons the exchange, so that all stop with the first error.
+
+pub mod core;
+mod room;
+
+pub use self::{
+    core::{Core, Outcome, Pass},
+    room::Rows,
+};
+use crate::{
+    config::Train,
+    exchange::{Exchange, ExchangeError, Poison, panic_text},
+    model::{Net, Part},
+    weights::{self, Tensor},
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use gpu::device::{Device, DeviceError};
+use pipeline::{
+    ring::{InUse, Memory, Ready},
+    thread::Joined,
+};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+/// Batches that towers hold: the one in work and the one that waits.
+pub const BATCHES_IN_FLIGHT: usize = 1 + 1;
+
+/// How long a tower waits for another before it gives up and says for what. A step of the full
+/// net takes a slow CPU some 10 s; a debugger or a suspended machine, minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why the towers stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TowerError {
+    /// A device refused.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The operating system refused a thread.
+    #[error("cannot start the thread of tower {tower}")]
+    Thread {
+        /// Which tower.
+        tower: usize,
+        /// Why.
+        source: io::Error,
+    },
+    /// A tower failed; all have stopped.
+    #[error("{first}")]
+    Failed {
+        /// The first error of any tower.
+        first: String,
+    },
+}
+
+enum Work<M> {
+    Batch { lease: InUse<M>, pass: Pass, probabilities: bool },
+    Slots { count: usize, bytes: usize },
+    SetRows(Vec<Rows>),
+    Rows,
+    Dead,
+}
+
+enum Reply<M> {
+    Batch { outcome: Outcome, probabilities: Vec<f32> },
+    Slots(Result<Vec<M>, DeviceError>),
+    RowsSet,
+    Rows(Vec<Rows>),
+    Dead(Vec<(String, f64)>),
+}
+
+/// The handle of one tower.
+struct Tower<M> {
+    mailbox: Sender<Work<M>>,
+    replies: Receiver<Reply<M>>,
+    _thread: Joined,
+}
+
+/// All towers of a net. Dropped, they finish what they have and are joined.
+pub struct Towers<M> {
+    towers: Vec<Tower<M>>,
+    net: Net,
+    poison: Poison,
+}
+
+impl<M> std::fmt::Debug for Towers<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Towers").field("devices", &self.towers.len()).finish_non_exhaustive()
+    }
+}
+
+impl<M: Memory> Towers<M> {
+    /// Starts one actor per device; together they carry `net`, its weights drawn from the seed.
+    ///
+    /// # Errors
+    /// If a device or the operating system refuses.
+    pub fn start<D: Device<Slot = M>>(
+        devices: Vec<D>, net: &Net, train: &Train,
+    ) -> Result<Self, TowerError> {
+        let count = devices.len();
+        let (exchanges, poison) = Exchange::between(count, PATIENCE);
+        let mut towers = Vec::new();
+        for (index, (device, exchange)) in devices.into_iter().zip(exchanges).enumerate() {
+            let core = Core::new(device, net, index, count, train)?;
+            let (mailbox, work) = bounded(BATCHES_IN_FLIGHT);
+            let (answer, replies) = bounded(BATCHES_IN_FLIGHT);
+            let poison = poison.clone();
+            let body = move || live(core, exchange, &poison, &work, &answer);
+            let thread = Joined::spawn(&format!("tower-{index}"), body)
+                .map_err(|source| TowerError::Thread { tower: index, source })?;
+            towers.push(Tower { mailbox, replies, _thread: thread });
+        }
+        Ok(Self { towers, net: net.clone(), poison })
+    }
+
+    /// Hands a batch to every tower. At most [`BATCHES_IN_FLIGHT`] may wait for their outcome.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn submit(
+        &mut self, batch: Ready<M>, pass: Pass, probabilities: bool,
+    ) -> Result<(), TowerError> {
+        for (tower, lease) in self.towers.iter().zip(batch.share(self.towers.len())) {
+            self.send(tower, Work::Batch { lease, pass, probabilities })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest submitted batch: its score, the mean of the towers' times, and the
+    /// probabilities `[valid, classes]` if they were asked for.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn outcome(&mut self) -> Result<(Outcome, Vec<f32>), TowerError> {
+        let mut whole: Option<(Outcome, Vec<f32>)> = None;
+        for tower in &self.towers {
+            let Reply::Batch { outcome, probabilities } = self.receive(tower)? else {
+                unreachable!("replies come in the order of the work")
+            };
+            match &mut whole {
+                None => whole = Some((outcome, probabilities)), // fc8 lives on the first
+                Some((whole, _)) => whole.times.add(&outcome.times),
+            }
+        }
+        let (mut outcome, probabilities) = whole.expect("at least one tower");
+        outcome.times.scale(1.0 / self.towers.len() as f64);
+        Ok((outcome, probabilities))
+    }
+
+    /// Memory for `count` batches of `bytes`, from the first tower's device.
+    ///
+    /// # Errors
+    /// If the device has no room, or a tower has failed.
+    pub fn slots(&mut self, count: usize, bytes: usize) -> Result<Vec<M>, TowerError> {
+        let first = &self.towers[0];
+        self.send(first, Work::Slots { count, bytes })?;
+        match self.receive(first)? {
+            Reply::Slots(slots) => Ok(slots?),
+            _ => unreachable!("replies come in the order of the work"),
+        }
+    }
+
+    /// The whole net's weights and velocities. No batch may be in flight.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn tensors(&mut self) -> Result<Vec<Tensor>, TowerError> {
+        let parts = self.ask_all(|_| Work::Rows, |reply| match reply {
+            Reply::Rows(rows) => rows,
+            _ => unreachable!("replies come in the order of the work"),
+        })?;
+        Ok(weights::join(&self.net, parts))
+    }
+
+    /// Replaces weights and velocities. No batch may be in flight.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn set_tensors(&mut self, tensors: &[Tensor]) -> Result<(), TowerError> {
+        let (devices, net) = (self.towers.len(), &self.net);
+        let part = |index| Part::of_device(index, devices, net.towers);
+        self.ask_all(|i| Work::SetRows(weights::split(net, part(i), tensors)), drop)?;
+        Ok(())
+    }
+
+    /// Share of dead units per hidden layer after the last batch, mean over the towers.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn dead(&mut self) -> Result<Vec<(String, f64)>, TowerError> {
+        let parts = self.ask_all(|_| Work::Dead, |reply| match reply {
+            Reply::Dead(dead) => dead,
+            _ => unreachable!("replies come in the order of the work"),
+        })?;
+        let mut mean = parts[0].clone();
+        for (i, (_, share)) in mean.iter_mut().enumerate() {
+            *share = parts.iter().map(|part| part[i].1).sum::<f64>() / parts.len() as f64;
+        }
+        Ok(mean)
+    }
+
+    fn ask_all<T>(
+        &self, work: impl Fn(usize) -> Work<M>, take: impl Fn(Reply<M>) -> T,
+    ) -> Result<Vec<T>, TowerError> {
+        for (i, tower) in self.towers.iter().enumerate() {
+            self.send(tower, work(i))?;
+        }
+        self.towers.iter().map(|tower| self.receive(tower).map(&take)).collect()
+    }
+
+    fn send(&self, tower: &Tower<M>, work: Work<M>) -> Result<(), TowerError> {
+        tower.mailbox.send(work).map_err(|_| self.failed())
+    }
+
+    fn receive(&self, tower: &Tower<M>) -> Result<Reply<M>, TowerError> {
+        tower.replies.recv().map_err(|_| self.failed())
+    }
+
+    fn failed(&self) -> TowerError {
+        let first = self.poison.first().unwrap_or("a tower left without a word").into();
+        TowerError::Failed { first }
+    }
+}
+
+/// The thread of a tower. Its exchange ends are dropped after the poison is set, so that whoever
+/// meets the closed channel finds the reason.
+fn live<D: Device>(
+    mut core: Core<D>, mut exchange: Exchange, poison: &Poison, work: &Receiver<Work<D::Slot>>,
+    replies: &Sender<Reply<D::Slot>>,
+) {
+    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)));
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => poison.set(error.to_string()),
+        Err(panic) => poison.set(panic_text(panic.as_ref())),
+    }
+    drop(exchange);
+}
+
+fn serve<D: Device>(
+    core: &mut Core<D>, exchange: &mut Exchange, work: &Receiver<Work<D::Slot>>,
+    replies: &Sender<Reply<D::Slot>>,
+) -> Result<(), ExchangeError> {
+    let mut idle_since = Instant::now();
+    for work in work {
+        let reply = match work {
+            Work::Batch { lease, pass, probabilities } => {
+                let waited = idle_since.elapsed().as_secs_f64();
+                let batch = lease.batch();
+                let labels = &batch.labels[..batch.valid];
+                let pixels = bytemuck::cast_slice(lease.bytes());
+                let mut outcome = core.batch(pass, pixels, labels, exchange, &mut stopwatch())?;
+                outcome.times.data = waited;
+                let probabilities =
+                    if probabilities { core.probabilities(batch.valid) } else { vec![] };
+                Reply::Batch { outcome, probabilities }
+            }
+            Work::Slots { count, bytes } => {
+                Reply::Slots((0..count).map(|_| core.slot(bytes)).collect())
+            }
+            Work::SetRows(rows) => {
+                core.set_rows(&rows);
+                Reply::RowsSet
+            }
+            Work::Rows => Reply::Rows(core.rows()),
+            Work::Dead => Reply::Dead(core.dead()),
+        };
+        if replies.send(reply).is_err() {
+            break; // nobody waits for it: the handle is being dropped
+        }
+        idle_since = Instant::now();
+    }
+    Ok(())
+}
+
+/// A clock that returns the seconds since its last call.
+pub fn stopwatch() -> impl FnMut() -> f64 {
+    let mut last = Instant::now();
+    move || std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64()
+}

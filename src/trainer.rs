@@ -1,0 +1,367 @@
+//! The conductor: takes batches from the pipeline to the towers, and decides when to validate,
+//! drop the rate, checkpoint and stop.
+
+use crate::{
+    checkpoint::{Checkpoint, FORMAT, Meta},
+    config::Config,
+    evaluate::{EvaluateError, evaluate},
+    event::{Event, Events, StepReport, Stop},
+    metrics::{Line, Metrics, means},
+    model::Net,
+    rundir::RunDir,
+    schedule::Schedule,
+    tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
+};
+use anyhow::{Context as _, Result, bail};
+use gpu::{device::Device, ops::softmax::Score};
+use pipeline::{
+    augment::Element,
+    dataset::Split,
+    feed::{Feed, FeedConfig, OnCorrupt, slot_bytes},
+    order::steps_per_epoch,
+    ring::Memory,
+    source::Source,
+    stats::Snapshot,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// A loss closer than this to ln(classes), in nats, is that of guessing.
+const FLAT_MARGIN: f64 = 0.01;
+/// Steps that the loss is averaged over before it is called flat.
+const FLAT_WINDOW: u64 = 20;
+
+/// A run, ready to start.
+#[derive(Debug)]
+pub struct Plan {
+    /// The recipe.
+    pub config: Config,
+    /// Where everything is kept.
+    pub run: RunDir,
+    /// The pictures.
+    pub source: Arc<dyn Source>,
+    /// What to go on from.
+    pub from: Option<Checkpoint>,
+    /// Data workers.
+    pub workers: usize,
+    /// What to do about a corrupt training sample.
+    pub on_corrupt: OnCorrupt,
+    /// Such samples after which the run ends.
+    pub corrupt_max: u64,
+    /// Steps between checkpoints; one is written after each epoch in any case.
+    pub checkpoint_every: u64,
+    /// Newest checkpoints kept, beside the best.
+    pub keep: usize,
+    /// End the run if it does not learn.
+    pub stop_if_flat: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// Steps done.
+    pub step: u64,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// The last validation.
+    pub validation: Option<Score>,
+    /// Asked to stop before the last step.
+    pub interrupted: bool,
+}
+
+/// The pipeline's settings for a recipe.
+pub fn feed_config(
+    config: &Config, workers: usize, on_corrupt: OnCorrupt, corrupt_max: u64,
+) -> FeedConfig {
+    FeedConfig {
+        batch: config.train.batch,
+        crop: config.data.crop,
+        seed: config.train.seed,
+        workers,
+        element: Element::F32,
+        lighting: config.data.lighting,
+        on_corrupt,
+        mean: None,
+        corrupt_max,
+    }
+}
+
+struct Trainer<M> {
+    plan: Plan,
+    net: Net,
+    feed_config: FeedConfig,
+    towers: Towers<M>,
+    metrics: Metrics,
+    schedule: Schedule,
+    events: Events,
+    stop: Stop,
+    steps_per_epoch: u64,
+    step: u64,
+    steps: u64,
+    first_step: u64,
+    /// Loss summed over the steps of the window before `flat_after`, and their number.
+    flat: (f64, u64),
+    stored: Option<(u64, PathBuf)>,
+    validation: Option<(u64, Score)>,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    GoOn,
+    Stop,
+}
+
+/// Trains to the end of `plan` on `devices`.
+///
+/// # Errors
+/// The first error of any part, with what was being done.
+pub fn train<D: Device>(
+    plan: Plan, devices: Vec<D>, events: Events, stop: Stop,
+) -> Result<Ending> {
+    let config = &plan.config;
+    let (train, classes) = (&config.train, plan.source.classes().len());
+    let images = plan.source.len(Split::Train);
+    let steps_per_epoch = steps_per_epoch(images, train.batch);
+    if steps_per_epoch == 0 {
+        bail!("the training set has {images} images, and a batch takes {}", train.batch);
+    }
+    let net = Net::new(config, classes);
+    let mut towers =
+        Towers::start(devices, &net, train).context("cannot set up the towers")?;
+    let (mut step, mut schedule) = (0, Schedule::default());
+    if let Some(from) = &plan.from {
+        (step, schedule) = (from.meta.step, from.meta.schedule);
+        towers.set_tensors(&from.tensors)?;
+    }
+    let metrics = Metrics::open(&plan.run.metrics(), step, schedule.epochs_done)
+        .with_context(|| format!("cannot open {}", plan.run.metrics().display()))?;
+    let mut trainer = Trainer {
+        net,
+        feed_config: feed_config(config, plan.workers, plan.on_corrupt, plan.corrupt_max),
+        towers,
+        metrics,
+        schedule,
+        events,
+        stop,
+        steps_per_epoch,
+        step,
+        steps: train.steps.unwrap_or(train.epochs * steps_per_epoch),
+        first_step: step,
+        flat: (0.0, 0),
+        stored: None,
+        validation: None,
+        plan,
+    };
+    trainer.run()
+}
+
+impl<M: Memory> Trainer<M> {
+    fn run(&mut self) -> Result<Ending> {
+        let bytes = slot_bytes(
+            self.feed_config.batch,
+            self.feed_config.crop,
+            self.feed_config.element,
+        );
+        let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
+        let left = self.steps.saturating_sub(self.step);
+        let source = Arc::clone(&self.plan.source);
+        let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;
+        let mut then = self.end_epoch()?; // where a run was interrupted before its validation
+        while then == Then::GoOn && self.step < self.steps {
+            then = self.stretch(&mut feed)?;
+            self.notice_flat()?;
+            if then == Then::GoOn {
+                then = self.end_epoch()?;
+            }
+            if then == Then::GoOn && self.step.is_multiple_of(self.plan.checkpoint_every) {
+                self.checkpoint(false)?;
+            }
+        }
+        let checkpoint = self.checkpoint(false)?;
+        let validation = self.validation.map(|(_, score)| score);
+        Ok(Ending { step: self.step, checkpoint, validation, interrupted: then == Then::Stop })
+    }
+
+    /// Where something other than a step is next due: the end of an epoch or of the run, a
+    /// checkpoint, a look at whether the net learns.
+    fn until(&self) -> u64 {
+        let next = |every: u64| (self.step / every + 1) * every;
+        let until = next(self.steps_per_epoch).min(next(self.plan.checkpoint_every));
+        let look = self.plan.config.train.flat_after;
+        if self.step < look { until.min(look).min(self.steps) } else { until.min(self.steps) }
+    }
+
+    /// Trains up to where something else is due. Nothing is in flight afterwards.
+    fn stretch(&mut self, feed: &mut Feed<M>) -> Result<Then> {
+        let until = self.until();
+        let rate = self.schedule.rate(&self.plan.config.train);
+        let (mut submitted, mut first) = (self.step, true);
+        let mut lap = stopwatch();
+        let mut before = feed.stats();
+        while self.step < until {
+            while submitted < until
+                && submitted - self.step < BATCHES_IN_FLIGHT as u64
+                && !self.stop.requested()
+            {
+                let Some(batch) = feed.next() else { bail!("the pipeline ended early") };
+                self.towers.submit(batch?, Pass::Train { rate, step: submitted }, false)?;
+                submitted += 1;
+            }
+            if submitted == self.step {
+                return Ok(Then::Stop);
+            }
+            let (mut outcome, _) = self.towers.outcome()?;
+            if std::mem::take(&mut first) {
+                outcome.times.data = 0.0; // the towers also waited for what came before
+            }
+            let seconds = lap();
+            let images_per_second = outcome.score.images as f64 / seconds;
+            let after = feed.stats();
+            let epoch = self.step / self.steps_per_epoch;
+            self.step += 1;
+            let (loss, top1, top5) = means(&outcome.score);
+            self.metrics
+                .write(&Line::Step {
+                    step: self.step,
+                    epoch,
+                    loss,
+                    top1,
+                    top5,
+                    rate,
+                    images_per_second,
+                    seconds: outcome.times,
+                })
+                .context("cannot write the metrics")?;
+            self.events.send(Event::Step(self.report(&outcome.score, outcome.times, seconds, &before, &after)));
+            before = after;
+            if !loss.is_finite() {
+                bail!(
+                    "the loss is {loss} at step {}: training has diverged at rate {rate}",
+                    self.step
+                );
+            }
+            let look = self.plan.config.train.flat_after;
+            if self.step <= look && self.step + FLAT_WINDOW > look {
+                self.flat = (self.flat.0 + loss, self.flat.1 + 1);
+            }
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn report(
+        &self, score: &Score, times: crate::exchange::Times, seconds: f64, before: &Snapshot,
+        after: &Snapshot,
+    ) -> StepReport {
+        StepReport {
+            step: self.step,
+            steps: self.steps,
+            epoch: (self.step - 1) / self.steps_per_epoch,
+            score: *score,
+            times,
+            seconds,
+            pipeline: after.since(before),
+        }
+    }
+
+    /// After the last step of an epoch, or of the run: validate, let the schedule know, checkpoint.
+    /// Does nothing elsewhere, or where it has been done.
+    fn end_epoch(&mut self) -> Result<Then> {
+        let epochs = self.step / self.steps_per_epoch;
+        let epoch_ended = epochs > self.schedule.epochs_done;
+        let validated = self.validation.is_some_and(|(step, _)| step == self.step);
+        let run_ended = self.step == self.steps && self.step > self.first_step && !validated;
+        if !epoch_ended && !run_ended {
+            return Ok(Then::GoOn);
+        }
+        let mut error = None;
+        if self.plan.source.len(Split::Val) > 0 {
+            let Some(score) = self.validate()? else { return Ok(Then::Stop) };
+            let (loss, top1, top5) = means(&score);
+            error = Some(1.0 - top1);
+            let (step, images) = (self.step, score.images);
+            self.metrics
+                .write(&Line::Validation { step, epochs, loss, top1, top5, images })
+                .context("cannot write the metrics")?;
+            self.validation = Some((step, score));
+            self.events.send(Event::Validation { step, epochs, score });
+        }
+        if epoch_ended {
+            let train = &self.plan.config.train;
+            let before = self.schedule.rate(train);
+            let best = self.schedule.end_epoch(train, error);
+            let after = self.schedule.rate(train);
+            if after < before {
+                self.events.send(Event::Note(format!("learning rate {before} -> {after}")));
+            }
+            self.checkpoint(best)?;
+        }
+        Ok(if self.stop.requested() { Then::Stop } else { Then::GoOn })
+    }
+
+    /// A pass over the validation set; `None` if asked to stop meanwhile.
+    fn validate(&mut self) -> Result<Option<Score>> {
+        let total = self.plan.source.len(Split::Val);
+        let (events, stop) = (&self.events, &self.stop);
+        let go_on = |done: usize| {
+            events.send(Event::Validating { done: done as u64, total });
+            !stop.requested()
+        };
+        let (source, config) = (&self.plan.source, &self.feed_config);
+        match evaluate(&mut self.towers, source, config, Split::Val, go_on) {
+            Err(EvaluateError::Tower(error)) => Err(error.into()),
+            other => other.context("cannot validate"),
+        }
+    }
+
+    /// Stores the run's state, unless it stands there already.
+    fn checkpoint(&mut self, best: bool) -> Result<PathBuf> {
+        if let Some((step, path)) = &self.stored
+            && *step == self.step
+        {
+            return Ok(path.clone());
+        }
+        let checkpoint = Checkpoint {
+            mean: self.plan.source.statistics().mean.clone(),
+            tensors: self.towers.tensors()?,
+            meta: Meta {
+                format: FORMAT,
+                config: self.plan.config.clone(),
+                classes: self.plan.source.classes().to_vec(),
+                step: self.step,
+                steps_per_epoch: self.steps_per_epoch,
+                schedule: self.schedule,
+                crc32: 0, // of the bytes, set as they are written
+            },
+        };
+        let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;
+        self.events.send(Event::Checkpoint { step: self.step, path: path.clone() });
+        self.stored = Some((self.step, path.clone()));
+        Ok(path)
+    }
+
+    /// Warns, or ends the run, if the loss is still that of guessing when it is time to look.
+    fn notice_flat(&mut self) -> Result<()> {
+        let (sum, count) = self.flat;
+        if self.step != self.plan.config.train.flat_after || count == 0 {
+            return Ok(());
+        }
+        let (loss, guessing) = (sum / count as f64, (self.net.classes as f64).ln());
+        if (loss - guessing).abs() > FLAT_MARGIN {
+            return Ok(());
+        }
+        let dead = self.towers.dead()?;
+        let dead: Vec<_> =
+            dead.iter().map(|(name, share)| format!("{name} {:.0} %", share * 100.0)).collect();
+        let text = format!(
+            "not learning: the loss is {loss:.4} after {} steps, and guessing gives {guessing:.4} \
+             (dead ReLUs: {}); try --init caffe, or another --rate",
+            self.step,
+            dead.join(", ")
+        );
+        if self.plan.stop_if_flat {
+            bail!("{text}");
+        }
+        self.events.send(Event::Warning(text));
+        Ok(())
+    }
+}
