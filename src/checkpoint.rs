@@ -107,8 +107,8 @@ impl Checkpoint {
     /// # Errors
     /// If it is missing, damaged or newer than this version.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes =
-            fs::read(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
+        let bytes = fs::read(path)
+            .map_err(|source| CheckpointError::Read { path: path.into(), source })?;
         Self::from_bytes(path, &bytes)
     }
 
@@ -136,9 +136,9 @@ impl Checkpoint {
     }
 
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let damaged =
-            |reason: String| CheckpointError::Damaged { path: path.into(), reason };
-        let (_, head) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
+        let damaged = |reason: String| CheckpointError::Damaged { path: path.into(), reason };
+        let (_, head) =
+            SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
         let text = head.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or_else(|| {
             damaged(format!("the metadata lacks the key `{KEY}`: not written by this program"))
         })?;
@@ -273,7 +273,8 @@ mod tests {
     fn a_newer_format_is_told_from_damage() {
         let mut newer = checkpoint();
         newer.meta.format = FORMAT + 1;
-        let error = Checkpoint::from_bytes(Path::new("c"), &newer.to_bytes()).expect_err("newer");
+        let error =
+            Checkpoint::from_bytes(Path::new("c"), &newer.to_bytes()).expect_err("newer");
         assert!(matches!(error, CheckpointError::Newer { found: 2, .. }), "{error}");
     }
 }

@@ -273,7 +273,10 @@ impl Config {
             let name = &conv.name;
             must(
                 conv.kernels > 0 && conv.kernels % towers == 0,
-                format!("{name}: {} kernels cannot be split over {towers} towers", conv.kernels),
+                format!(
+                    "{name}: {} kernels cannot be split over {towers} towers",
+                    conv.kernels
+                ),
             );
             must(i > 0 || !conv.across, format!("{name} reads the image: `across` has no use"));
             let padded = side + conv.pad_before + conv.pad_after;

@@ -144,11 +144,7 @@ impl Exchange {
     /// # Errors
     /// If the peer has stopped.
     pub fn send(
-        &mut self,
-        peer: usize,
-        tag: Tag,
-        len: usize,
-        fill: impl FnOnce(&mut [f32]),
+        &mut self, peer: usize, tag: Tag, len: usize, fill: impl FnOnce(&mut [f32]),
     ) -> Result<(), ExchangeError> {
         let link = &mut self.links[peer];
         let mut floats = link.spare.pop().unwrap_or_default();
@@ -166,10 +162,7 @@ impl Exchange {
     /// # Errors
     /// If the peer has stopped, is silent for too long, or is out of step.
     pub fn receive(
-        &mut self,
-        peer: usize,
-        tag: Tag,
-        take: impl FnOnce(&[f32]),
+        &mut self, peer: usize, tag: Tag, take: impl FnOnce(&[f32]),
     ) -> Result<(), ExchangeError> {
         let parcel = match self.links[peer].from.recv_timeout(self.patience) {
             Ok(parcel) => parcel,

@@ -116,9 +116,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         return match error {
-            CheckpointError::Write { .. } => {
-                Some("make room, then go on with --resume: earlier checkpoints are whole".into())
-            }
+            CheckpointError::Write { .. } => Some(
+                "make room, then go on with --resume: earlier checkpoints are whole".into(),
+            ),
             CheckpointError::Newer { .. } => Some("update this program".into()),
             CheckpointError::Damaged { .. } => Some("use another checkpoint".into()),
             CheckpointError::Read { .. } => None,
@@ -136,7 +136,8 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 fn open_hint(error: &OpenError) -> Option<String> {
     match error {
         OpenError::Missing { .. } | OpenError::NotData { .. } => Some(
-            "pass --data DIR, where `prepack build` wrote or where train/CLASS/*.JPEG are".into(),
+            "pass --data DIR, where `prepack build` wrote or where train/CLASS/*.JPEG are"
+                .into(),
         ),
         OpenError::Empty { .. } => Some("expected train/CLASS/*.JPEG".into()),
         OpenError::UnknownClass { .. } => {
@@ -206,6 +207,9 @@ error: cannot start the run
         };
         let text = render(&FeedError::Sample(error.into()).into());
         assert!(text.contains("train-00000.shard: record 7 at byte 1234: checksum"), "{text}");
-        assert!(text.contains("hint: see what else is damaged with `prepack verify data`"), "{text}");
+        assert!(
+            text.contains("hint: see what else is damaged with `prepack verify data`"),
+            "{text}"
+        );
     }
 }

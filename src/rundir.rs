@@ -122,7 +122,8 @@ impl RunDir {
         checkpoint.store(&path)?;
         let housekeeping = || -> io::Result<()> {
             if best {
-                let (best, beside) = (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
+                let (best, beside) =
+                    (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
                 if fs::hard_link(&path, &beside).is_err() {
                     fs::copy(&path, &beside)?;
                 }
@@ -133,7 +134,8 @@ impl RunDir {
             steps.iter().try_for_each(fs::remove_file)?;
             sync_folder(&path)
         };
-        housekeeping().map_err(|source| CheckpointError::Write { path: path.clone(), source })?;
+        housekeeping()
+            .map_err(|source| CheckpointError::Write { path: path.clone(), source })?;
         Ok(path)
     }
 

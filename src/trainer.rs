@@ -126,8 +126,7 @@ pub fn train<D: Device>(
         bail!("the training set has {images} images, and a batch takes {}", train.batch);
     }
     let net = Net::new(config, classes);
-    let mut towers =
-        Towers::start(devices, &net, train).context("cannot set up the towers")?;
+    let mut towers = Towers::start(devices, &net, train).context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
     if let Some(from) = &plan.from {
         (step, schedule) = (from.meta.step, from.meta.schedule);
@@ -157,11 +156,8 @@ pub fn train<D: Device>(
 
 impl<M: Memory> Trainer<M> {
     fn run(&mut self) -> Result<Ending> {
-        let bytes = slot_bytes(
-            self.feed_config.batch,
-            self.feed_config.crop,
-            self.feed_config.element,
-        );
+        let bytes =
+            slot_bytes(self.feed_config.batch, self.feed_config.crop, self.feed_config.element);
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
@@ -232,7 +228,13 @@ impl<M: Memory> Trainer<M> {
                     seconds: outcome.times,
                 })
                 .context("cannot write the metrics")?;
-            self.events.send(Event::Step(self.report(&outcome.score, outcome.times, seconds, &before, &after)));
+            self.events.send(Event::Step(self.report(
+                &outcome.score,
+                outcome.times,
+                seconds,
+                &before,
+                &after,
+            )));
             before = after;
             if !loss.is_finite() {
                 bail!(

@@ -4,7 +4,8 @@
 //! return when their result may be used by the next call on the same device.
 
 use crate::ops::{
-    conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd, softmax::Score,
+    conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd,
+    softmax::Score,
 };
 use std::{fmt::Debug, ops::DerefMut};
 
@@ -137,7 +138,9 @@ pub trait Device: Send + 'static {
         &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
     ) -> Score;
     /// `d[n, k] = (p[n, k] - (k == label)) / n`, in place over the probabilities.
-    fn softmax_backward(&mut self, n: usize, classes: usize, labels: &[u32], p: &mut Self::Buffer);
+    fn softmax_backward(
+        &mut self, n: usize, classes: usize, labels: &[u32], p: &mut Self::Buffer,
+    );
     /// `v = momentum v - decay rate w - rate g; w += v` over `len` floats.
     fn sgd(
         &mut self, op: &Sgd, len: usize, g: &Self::Buffer, v: &mut Self::Buffer,

@@ -81,7 +81,8 @@ impl Augment {
     /// # Panics
     /// If the crop is larger than the picture, or the mean image has another size.
     pub fn new(
-        stored: usize, crop: usize, element: Element, lighting: Lighting, statistics: &Statistics,
+        stored: usize, crop: usize, element: Element, lighting: Lighting,
+        statistics: &Statistics,
     ) -> Self {
         assert!(crop <= stored, "crops of {crop} from pictures of {stored}");
         assert_eq!(statistics.mean.len(), 3 * stored * stored, "a mean image of another size");
@@ -242,11 +243,17 @@ mod tests {
                     let column = if draw.mirror { crop - 1 - u } else { u };
                     let pixel = image[3 * ((draw.y + v) * stored + draw.x + column) + c];
                     let mean = statistics.mean[(c * stored + 15 + v) * stored + 15 + u];
-                    let wanted = (f64::from(pixel) - f64::from(mean) + f64::from(draw.lighting[c])) / 1.1;
+                    let wanted = (f64::from(pixel) - f64::from(mean)
+                        + f64::from(draw.lighting[c]))
+                        / 1.1;
                     let (found, tolerance) = match element {
                         Element::F32 => (bytemuck::cast_slice::<_, f32>(out)[i], 1e-6),
-                        Element::F16 => (bytemuck::cast_slice::<_, half::f16>(out)[i].to_f32(), 6e-4),
-                        Element::Bf16 => (bytemuck::cast_slice::<_, half::bf16>(out)[i].to_f32(), 5e-3),
+                        Element::F16 => {
+                            (bytemuck::cast_slice::<_, half::f16>(out)[i].to_f32(), 6e-4)
+                        }
+                        Element::Bf16 => {
+                            (bytemuck::cast_slice::<_, half::bf16>(out)[i].to_f32(), 5e-3)
+                        }
                     };
                     // A grey level's rounding on top: 100 - 100 has no relative precision.
                     let error = (f64::from(found) - wanted).abs();
@@ -267,7 +274,8 @@ mod tests {
                 let along = |p: [f64; 3]| p.iter().zip(light).map(|(p, x)| p * x).sum::<f64>();
                 statistics.eigenvectors.map(|p| along(p).powi(2))
             });
-            let sum = squares.fold([0.0; 3], |sum, square| std::array::from_fn(|i| sum[i] + square[i]));
+            let sum = squares
+                .fold([0.0; 3], |sum, square| std::array::from_fn(|i| sum[i] + square[i]));
             sum.map(|sum: f64| sum / n as f64)
         };
         for (found, wanted) in variance(Lighting::Stddev).into_iter().zip([140.0, 13.0, 3.0]) {
@@ -290,6 +298,10 @@ mod tests {
         let augment = Augment::new(12, 8, Element::F32, Lighting::Stddev, &statistics(12));
         let first = augment.draw(1, 2, 3);
         assert_eq!(first, augment.draw(1, 2, 3));
-        assert!(![(2, 2, 3), (1, 3, 3), (1, 2, 4)].map(|(s, e, i)| augment.draw(s, e, i)).contains(&first));
+        assert!(
+            ![(2, 2, 3), (1, 3, 3), (1, 2, 4)]
+                .map(|(s, e, i)| augment.draw(s, e, i))
+                .contains(&first)
+        );
     }
 }

@@ -179,7 +179,8 @@ impl Dataset {
         let text = fs::read_to_string(&path)
             .map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let invalid = |reason: String| DatasetError::Invalid { path: path.clone(), reason };
-        let version = serde_json::from_str::<Version>(&text).map_err(|e| invalid(e.to_string()))?;
+        let version =
+            serde_json::from_str::<Version>(&text).map_err(|e| invalid(e.to_string()))?;
         if version.format > u64::from(FORMAT) {
             return Err(DatasetError::Newer { path, found: version.format });
         }
@@ -195,9 +196,8 @@ impl Dataset {
     pub fn store(&self, dir: &Path) -> Result<(), DatasetError> {
         let path = dir.join(FILE);
         let beside = dir.join("dataset.partial");
-        let text = serde_json::to_string(self).map_err(|e| {
-            DatasetError::Invalid { path: path.clone(), reason: e.to_string() }
-        })?;
+        let text = serde_json::to_string(self)
+            .map_err(|e| DatasetError::Invalid { path: path.clone(), reason: e.to_string() })?;
         fs::write(&beside, text + "\n")
             .and_then(|()| fs::File::open(&beside)?.sync_all())
             .and_then(|()| fs::rename(&beside, &path))
@@ -221,7 +221,11 @@ impl Dataset {
                 return Err(format!("{}: the shards hold {sum} records", info.split));
             }
             if info.per_class.len() != self.classes.len() {
-                return Err(format!("{}: counts of {} classes", info.split, info.per_class.len()));
+                return Err(format!(
+                    "{}: counts of {} classes",
+                    info.split,
+                    info.per_class.len()
+                ));
             }
         }
         Ok(())

@@ -37,7 +37,9 @@ pub enum DecodeError {
     Unknown,
     #[error("{format}: {reason}")]
     Broken { format: &'static str, reason: String },
-    #[error("{width} x {height} pixels, more than {DIMENSION_MAX} a side or {PIXELS_MAX} in all")]
+    #[error(
+        "{width} x {height} pixels, more than {DIMENSION_MAX} a side or {PIXELS_MAX} in all"
+    )]
     TooLarge { width: usize, height: usize },
     #[error("{found} bytes, and a raw picture has {expected}")]
     WrongLength { found: usize, expected: usize },
@@ -85,7 +87,8 @@ fn broken(format: &'static str, reason: impl ToString) -> DecodeError {
 }
 
 fn check(width: usize, height: usize) -> Result<(), DecodeError> {
-    let sane = width <= DIMENSION_MAX && height <= DIMENSION_MAX && width * height <= PIXELS_MAX;
+    let sane =
+        width <= DIMENSION_MAX && height <= DIMENSION_MAX && width * height <= PIXELS_MAX;
     if sane { Ok(()) } else { Err(DecodeError::TooLarge { width, height }) }
 }
 

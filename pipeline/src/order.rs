@@ -48,7 +48,8 @@ impl Order {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         for round in 0..ROUNDS {
             let purpose = PURPOSE.wrapping_add(round) ^ (epoch >> 32) as u32;
-            let words = philox(key, [right as u32, (right >> 32) as u32, epoch as u32, purpose]);
+            let words =
+                philox(key, [right as u32, (right >> 32) as u32, epoch as u32, purpose]);
             (left, right) = (right, left ^ (u64::from(words[0]) & mask));
         }
         left << self.half_bits | right
@@ -84,7 +85,8 @@ mod tests {
         let first = take(1, 0);
         assert_ne!(first, take(1, 1));
         assert_ne!(first, take(2, 0));
-        let neighbours = first.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 100).count();
+        let neighbours =
+            first.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 100).count();
         assert!(neighbours < 10, "{neighbours} of 1000 neighbours stayed together");
         let upper = first.iter().filter(|sample| **sample > 640_583).count();
         assert!((430..570).contains(&upper), "{upper} of 1000 are of the upper half");

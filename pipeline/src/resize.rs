@@ -58,15 +58,12 @@ impl Resizer {
         self.rescaled.resize(w * h * 3, 0);
         let from = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3)
             .map_err(|e| cannot(e.to_string()))?;
-        let mut to =
-            TypedImage::<U8x3>::from_buffer(w as u32, h as u32, &mut self.rescaled)
-                .map_err(|e| cannot(e.to_string()))?;
+        let mut to = TypedImage::<U8x3>::from_buffer(w as u32, h as u32, &mut self.rescaled)
+            .map_err(|e| cannot(e.to_string()))?;
         let options =
             ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
         let from = from.typed_image::<U8x3>().ok_or_else(|| cannot("not RGB".into()))?;
-        self.inner
-            .resize_typed(&from, &mut to, &options)
-            .map_err(|e| cannot(e.to_string()))?;
+        self.inner.resize_typed(&from, &mut to, &options).map_err(|e| cannot(e.to_string()))?;
         centre(&self.rescaled, w, left, top, size, out);
         Ok(())
     }
@@ -146,7 +143,9 @@ mod tests {
     use super::*;
 
     fn gradient(width: usize, height: usize) -> Image {
-        let at = |x: usize, y: usize| [(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x * y) % 251) as u8];
+        let at = |x: usize, y: usize| {
+            [(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x * y) % 251) as u8]
+        };
         let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| at(x, y))).collect();
         Image { width, height, rgb }
     }
@@ -176,13 +175,18 @@ mod tests {
     }
 
     const PILLOW: [(usize, usize, [u8; 3]); 5] = [
-        (0, 0, [49, 2, 2]), (5, 7, [96, 48, 131]), (16, 16, [200, 108, 117]), (31, 2, [87, 14, 140]), (31, 31, [87, 208, 48]),
+        (0, 0, [49, 2, 2]),
+        (5, 7, [96, 48, 131]),
+        (16, 16, [200, 108, 117]),
+        (31, 2, [87, 14, 140]),
+        (31, 31, [87, 208, 48]),
     ];
 
     #[test]
     fn a_line_is_refused() {
         let mut out = vec![];
-        let error = Resizer::new().square(&gradient(1000, 2), 64, &mut out).expect_err("a line");
+        let error =
+            Resizer::new().square(&gradient(1000, 2), 64, &mut out).expect_err("a line");
         assert!(error.to_string().contains("1000 x 2"), "{error}");
     }
 }

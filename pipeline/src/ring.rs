@@ -49,7 +49,7 @@ struct Slot<M> {
 /// A slot away from home. Dropped in any state, even by a panic, it goes back: none can leak.
 #[derive(Debug)]
 struct Loan<M> {
-    slot: Option<Slot<M>>,   // `None` only inside `drop`
+    slot: Option<Slot<M>>, // `None` only inside `drop`
     home: Sender<Slot<M>>, // has a place for every slot, so sending home never waits
 }
 
@@ -178,7 +178,11 @@ impl<M: Memory> Filling<M> {
         let shared = Arc::new(Shared { loan, start, labels, ids, left, void });
         // `repeat_n` gives its own Arc away with the last cell: the iterator keeps none.
         let cells = std::iter::repeat_n(shared, valid).enumerate();
-        cells.map(move |(index, shared)| Cell { shared: Some(shared), index, bytes: sample_bytes })
+        cells.map(move |(index, shared)| Cell {
+            shared: Some(shared),
+            index,
+            bytes: sample_bytes,
+        })
     }
 }
 
@@ -197,7 +201,9 @@ impl<M: Memory> Cell<M> {
         let shared = self.shared.as_ref().expect("a live cell holds its batch");
         // SAFETY: `into_cells` made one cell per index and checked that all lie within the
         // memory; so this range is ours alone until `shared` is given up, and it outlives us.
-        unsafe { slice::from_raw_parts_mut(shared.start.add(self.index * self.bytes), self.bytes) }
+        unsafe {
+            slice::from_raw_parts_mut(shared.start.add(self.index * self.bytes), self.bytes)
+        }
     }
 
     /// Replaces the sample's class and index: another one took its place.
@@ -330,7 +336,8 @@ mod tests {
                     cell.bytes_mut().fill(index);
                     cell.finish()
                 };
-                let threads: Vec<_> = cells.map(|cell| scope.spawn(move || write(cell))).collect();
+                let threads: Vec<_> =
+                    cells.map(|cell| scope.spawn(move || write(cell))).collect();
                 threads.into_iter().filter_map(|t| t.join().expect("no panic")).collect()
             });
             let [ready] = ready.as_slice() else { panic!("{} batches", ready.len()) };

@@ -214,9 +214,8 @@ impl Shard {
         if map.len() < HEADER_BYTES {
             return truncated(HEADER_BYTES as u64);
         }
-        let damaged = |part, reason: String| {
-            Err(ShardError::Damaged { path: path.into(), part, reason })
-        };
+        let damaged =
+            |part, reason: String| Err(ShardError::Damaged { path: path.into(), part, reason });
         let version = u32_at(&map, 8);
         if version > VERSION {
             return Err(ShardError::Newer { path: path.into(), found: version });

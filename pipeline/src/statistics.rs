@@ -111,7 +111,8 @@ fn eigen(matrix: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
     order.sort_by(|i, j| a[*j][*j].total_cmp(&a[*i][*i]));
     let vector = |i: usize| {
         let column = [v[0][i], v[1][i], v[2][i]];
-        let largest = column.into_iter().fold(0.0, |m: f64, x| if x.abs() > m.abs() { x } else { m });
+        let largest =
+            column.into_iter().fold(0.0, |m: f64, x| if x.abs() > m.abs() { x } else { m });
         column.map(|x| if largest < 0.0 { -x } else { x })
     };
     (order.map(|i| a[i][i].max(0.0)), order.map(vector))
@@ -152,9 +153,10 @@ mod tests {
             values.map(|v| f64::from(*v)).sum::<f64>() / n
         };
         for (i, j) in PAIRS {
-            let products = pictures.iter().flat_map(|p| p.chunks_exact(3)).map(|pixel| {
-                (f64::from(pixel[i]) - mean(i)) * (f64::from(pixel[j]) - mean(j))
-            });
+            let products = pictures
+                .iter()
+                .flat_map(|p| p.chunks_exact(3))
+                .map(|pixel| (f64::from(pixel[i]) - mean(i)) * (f64::from(pixel[j]) - mean(j)));
             let wanted = products.sum::<f64>() / n;
             assert!((found.covariance[i][j] - wanted).abs() < 1e-9 * wanted.abs());
         }

@@ -39,7 +39,10 @@ pub fn run(args: &BatchArgs) -> Result<Done> {
     ensure!(
         args.step < steps,
         Hint::new(
-            format!("--step {}: an epoch has {steps} steps of {}", args.step, config.train.batch),
+            format!(
+                "--step {}: an epoch has {steps} steps of {}",
+                args.step, config.train.batch
+            ),
             "pass a smaller --step, or a smaller --batch",
         )
     );
@@ -60,7 +63,8 @@ pub fn run(args: &BatchArgs) -> Result<Done> {
         sheet(png, pixels, &config, source.as_ref())?;
         say(&format!("sheet: {}", png.display()));
     }
-    let (low, high) = pixels.iter().fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+    let (low, high) =
+        pixels.iter().fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
     say(&format!(
         "epoch {}, step {}: {} images, values {low:.1} to {high:.1}, crc32 {:08x}",
         args.epoch,
@@ -100,6 +104,7 @@ fn sheet(path: &Path, pixels: &[f32], config: &Config, source: &dyn Source) -> R
             pixels.get(at).map_or(0, |value| (value + mean).round().clamp(0.0, 255.0) as u8)
         }))
     });
-    sheet.save_with_format(path, image::ImageFormat::Png)
+    sheet
+        .save_with_format(path, image::ImageFormat::Png)
         .with_context(|| format!("cannot write {}", path.display()))
 }

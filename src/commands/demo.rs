@@ -31,7 +31,8 @@ pub fn data(dir: &Path, stored: usize, seed: u64, jobs: usize) -> Result<PathBuf
             CLASSES * (TRAIN_PER_CLASS + VAL_PER_CLASS),
             tree.display()
         ));
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot create {}", dir.display()))?;
         let config = SynthConfig {
             classes: CLASSES,
             per_class: TRAIN_PER_CLASS,

@@ -33,13 +33,19 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     let config = &checkpoint.meta.config;
     ensure!(
         source.len(Split::Val) > 0,
-        Hint::new("the data set has no val images", "expected val/CLASS/*.JPEG when it was packed")
+        Hint::new(
+            "the data set has no val images",
+            "expected val/CLASS/*.JPEG when it was packed"
+        )
     );
     let size = config.data.stored;
     ensure!(
         source.size() == size,
         Hint::new(
-            format!("pictures are stored at {} px, and the net was trained on {size} px", source.size()),
+            format!(
+                "pictures are stored at {} px, and the net was trained on {size} px",
+                source.size()
+            ),
             format!("pack the images again with --size {size}"),
         )
     );

@@ -38,7 +38,11 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
     let net = Net::new(config, checkpoint.meta.classes.len());
     let device = Cpu::new("predict", args.threads.unwrap_or_else(devices::cores))?;
     let mut core = Core::new(device, &net, 0, 1, &config.train)?;
-    core.set_rows(&weights::split(&net, Part::of_device(0, 1, net.towers), &checkpoint.tensors));
+    core.set_rows(&weights::split(
+        &net,
+        Part::of_device(0, 1, net.towers),
+        &checkpoint.tensors,
+    ));
     let (mut ends, _) = Exchange::between(1, Duration::MAX);
     let statistics = Statistics {
         images: 0,

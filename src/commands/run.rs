@@ -41,9 +41,12 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     }
     let data = match &args.data {
         Some(data) => data.clone(),
-        None => {
-            demo::data(&out.join("data"), config.data.stored, config.train.seed, compute.workers())?
-        }
+        None => demo::data(
+            &out.join("data"),
+            config.data.stored,
+            config.train.seed,
+            compute.workers(),
+        )?,
     };
     let source = open(&data, &mut config, compute.workers())?;
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
@@ -93,7 +96,10 @@ fn open(data: &std::path::Path, config: &mut Config, jobs: usize) -> Result<Arc<
         crop <= stored,
         Hint::new(
             format!("crops of {crop} px do not fit pictures of {stored} px"),
-            format!("pack the images with --size {} or more, or pass --preset demo", config.data.stored),
+            format!(
+                "pack the images with --size {} or more, or pass --preset demo",
+                config.data.stored
+            ),
         )
     );
     config.data.stored = stored;
@@ -137,7 +143,8 @@ fn differing(a: &Config, b: &Config) -> Vec<String> {
         match (a, b) {
             (toml::Value::Table(a), toml::Value::Table(b)) => {
                 for (key, value) in a {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    let path =
+                        if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     match b.get(key) {
                         Some(other) => walk(&path, value, other, found),
                         None => found.push(path),
@@ -176,7 +183,8 @@ fn newest(run: &RunDir, config: &Config, source: &dyn Source) -> Result<Option<C
             "start a new run with another --out",
         )
     );
-    same_classes(&checkpoint, source).with_context(|| format!("cannot resume {}", path.display()))?;
+    same_classes(&checkpoint, source)
+        .with_context(|| format!("cannot resume {}", path.display()))?;
     remark(&format!("resume: {} (step {})", path.display(), checkpoint.meta.step));
     Ok(Some(checkpoint))
 }
@@ -193,7 +201,11 @@ pub(super) fn same_classes(checkpoint: &Checkpoint, source: &dyn Source) -> Resu
     } else {
         return Ok(());
     };
-    Err(Hint::new(says, "pass the data set that it was trained on, or one with the same classes").into())
+    Err(Hint::new(
+        says,
+        "pass the data set that it was trained on, or one with the same classes",
+    )
+    .into())
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, ... that is free; the last one there is, to resume.
@@ -217,7 +229,11 @@ fn tell(ending: &Ending, out: &std::path::Path) {
     }
     let checkpoint = ending.checkpoint.display();
     if ending.interrupted {
-        say(&format!("interrupted after step {}; go on with --resume --out {}", ending.step, out.display()));
+        say(&format!(
+            "interrupted after step {}; go on with --resume --out {}",
+            ending.step,
+            out.display()
+        ));
     }
     say(&format!("checkpoint: {checkpoint}"));
     say(&format!("metrics: {}", out.join("metrics.jsonl").display()));

@@ -74,7 +74,8 @@ impl<D: Device> Core<D> {
         let rooms = (0..net.layers.len())
             .map(|i| Room::new(&mut device, net, i, part, &peers, batch, train.seed))
             .collect::<Result<Vec<_>, _>>()?;
-        let most = |len: fn(&Room<D::Buffer>) -> usize| rooms.iter().map(len).max().unwrap_or(0);
+        let most =
+            |len: fn(&Room<D::Buffer>) -> usize| rooms.iter().map(len).max().unwrap_or(0);
         let gradient = most(|room| room.y_len.max(room.out_len).max(room.x_len)) * batch;
         let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
         Ok(Self {

@@ -170,10 +170,13 @@ impl<M: Memory> Towers<M> {
     /// # Errors
     /// If a tower has failed.
     pub fn tensors(&mut self) -> Result<Vec<Tensor>, TowerError> {
-        let parts = self.ask_all(|_| Work::Rows, |reply| match reply {
-            Reply::Rows(rows) => rows,
-            _ => unreachable!("replies come in the order of the work"),
-        })?;
+        let parts = self.ask_all(
+            |_| Work::Rows,
+            |reply| match reply {
+                Reply::Rows(rows) => rows,
+                _ => unreachable!("replies come in the order of the work"),
+            },
+        )?;
         Ok(weights::join(&self.net, parts))
     }
 
@@ -193,10 +196,13 @@ impl<M: Memory> Towers<M> {
     /// # Errors
     /// If a tower has failed.
     pub fn dead(&mut self) -> Result<Vec<(String, f64)>, TowerError> {
-        let parts = self.ask_all(|_| Work::Dead, |reply| match reply {
-            Reply::Dead(dead) => dead,
-            _ => unreachable!("replies come in the order of the work"),
-        })?;
+        let parts = self.ask_all(
+            |_| Work::Dead,
+            |reply| match reply {
+                Reply::Dead(dead) => dead,
+                _ => unreachable!("replies come in the order of the work"),
+            },
+        )?;
         let mut mean = parts[0].clone();
         for (i, (_, share)) in mean.iter_mut().enumerate() {
             *share = parts.iter().map(|part| part[i].1).sum::<f64>() / parts.len() as f64;
@@ -233,7 +239,8 @@ fn live<D: Device>(
     mut core: Core<D>, mut exchange: Exchange, poison: &Poison, work: &Receiver<Work<D::Slot>>,
     replies: &Sender<Reply<D::Slot>>,
 ) {
-    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)));
+    let served =
+        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)));
     match served {
         Ok(Ok(())) => {}
         Ok(Err(error)) => poison.set(error.to_string()),
@@ -254,7 +261,8 @@ fn serve<D: Device>(
                 let batch = lease.batch();
                 let labels = &batch.labels[..batch.valid];
                 let pixels = bytemuck::cast_slice(lease.bytes());
-                let mut outcome = core.batch(pass, pixels, labels, exchange, &mut stopwatch())?;
+                let mut outcome =
+                    core.batch(pass, pixels, labels, exchange, &mut stopwatch())?;
                 outcome.times.data = waited;
                 let probabilities =
                     if probabilities { core.probabilities(batch.valid) } else { vec![] };

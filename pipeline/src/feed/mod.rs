@@ -118,7 +118,8 @@ impl<M: Memory> Feed<M> {
     /// # Errors
     /// If the set does not fill a batch, or a thread cannot be started.
     pub fn train(
-        source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, first_step: u64, steps: u64,
+        source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, first_step: u64,
+        steps: u64,
     ) -> Result<Self, FeedError> {
         let len = source.len(Split::Train);
         let per_epoch = steps_per_epoch(len, config.batch);
@@ -184,11 +185,22 @@ impl<M: Memory> Feed<M> {
         let body = move || dispatch::run(&job, plan, steps, &ring, &tasks, &aborted);
         threads.push(Joined::spawn("data-dispatch", body).map_err(FeedError::Thread)?);
         let early = BTreeMap::new();
-        Ok(Self { results: received, early, next, end, counters, _abort: abort, _threads: threads })
+        Ok(Self {
+            results: received,
+            early,
+            next,
+            end,
+            counters,
+            _abort: abort,
+            _threads: threads,
+        })
     }
 
     /// The next batch in the order of the steps; `None` after the last, or after an error.
-    #[expect(clippy::should_implement_trait, reason = "an iterator's adaptors would hide the leases")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator's adaptors would hide the leases"
+    )]
     pub fn next(&mut self) -> Option<Result<Ready<M>, FeedError>> {
         let began = Instant::now();
         while self.next < self.end {

@@ -175,7 +175,9 @@ fn a_corrupt_sample_is_replaced_by_the_next_of_its_class() {
     ids.sort_unstable();
     assert_eq!(ids, [0, 1, 2, 3, 5, 6, 8, 9, 10, 10, 10, 11]);
     for (batch, _) in &all {
-        assert!(batch.ids.iter().zip(&batch.labels).all(|(id, label)| id % 3 == u64::from(*label)));
+        assert!(
+            batch.ids.iter().zip(&batch.labels).all(|(id, label)| id % 3 == u64::from(*label))
+        );
     }
 }
 

@@ -77,7 +77,9 @@ struct Buffers {
 
 impl Job {
     /// Fills the task's place, by the policy if its sample cannot be used.
-    fn fill<M: Memory>(&self, task: &mut Task<M>, buffers: &mut Buffers) -> Result<(), FeedError> {
+    fn fill<M: Memory>(
+        &self, task: &mut Task<M>, buffers: &mut Buffers,
+    ) -> Result<(), FeedError> {
         let mut sample = task.sample;
         loop {
             let draw = if self.training {
@@ -120,8 +122,9 @@ impl Job {
         let mut watch = Watch { counters: &self.counters, since: Instant::now() };
         let encoded = self.source.read(self.split, sample, scratch)?;
         watch.lap(Stage::Read);
-        let place = |source: DecodeError| {
-            SampleError::Decode { place: self.source.place(self.split, sample), source }
+        let place = |source: DecodeError| SampleError::Decode {
+            place: self.source.place(self.split, sample),
+            source,
         };
         let image = if encoded.encoding == Encoding::Raw {
             let (found, expected) = (encoded.bytes.len(), size * size * 3);

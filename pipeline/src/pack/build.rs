@@ -256,7 +256,8 @@ impl<'a> Packer<'a> {
                     other => other.to_string(),
                 };
                 tracing::warn!(path = %file.path.display(), reason, "left out");
-                self.skipped.push(Skipped { path: path.to_string_lossy().into_owned(), reason });
+                self.skipped
+                    .push(Skipped { path: path.to_string_lossy().into_owned(), reason });
                 Ok(())
             }
         }
@@ -304,7 +305,8 @@ fn prepare(
         let mut record = || -> Result<Vec<u8>, SampleError> {
             source::read_into(path, &mut bytes)?;
             let encoded = Encoded { encoding: Encoding::Original, bytes: &bytes };
-            let place = |source| SampleError::Decode { place: path.display().to_string(), source };
+            let place =
+                |source| SampleError::Decode { place: path.display().to_string(), source };
             stored.square(encoded, config.size, &mut square).map_err(place)?;
             let record = match config.encoding {
                 Encoding::Raw => square.clone(),

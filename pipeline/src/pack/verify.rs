@@ -44,7 +44,8 @@ pub fn verify(path: &Path) -> Result<VerifyReport, OpenError> {
         for (class, (found, wanted)) in counts.iter().zip(&info.per_class).enumerate() {
             if found != wanted {
                 let name = &set.dataset().classes[class].wnid;
-                let says = format!("{split}: class {name} has {found} records, expected {wanted}");
+                let says =
+                    format!("{split}: class {name} has {found} records, expected {wanted}");
                 report.problems.push(says);
             }
         }

@@ -76,7 +76,11 @@ impl Part {
                 return mismatch("the encoding", found.into(), expected.into());
             }
             if shard.size() != dataset.size {
-                return mismatch("the size", shard.size().to_string(), dataset.size.to_string());
+                return mismatch(
+                    "the size",
+                    shard.size().to_string(),
+                    dataset.size.to_string(),
+                );
             }
             if shard.crc32() != wanted.crc32 || shard.len() != wanted.records {
                 let found = format!("{:08x} of {} records", shard.crc32(), shard.len());

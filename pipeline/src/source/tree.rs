@@ -35,9 +35,9 @@ pub type Listing = (Vec<Class>, [Vec<TreeFile>; 2]);
 /// If a folder cannot be read, `train` is empty, has one class only, or lacks a class of `val`.
 pub fn list(dir: &Path) -> Result<Listing, OpenError> {
     let train = dir.join(Split::Train.name());
-    let names = sorted(&train)?.into_iter().filter(|path| path.is_dir()).map(|path| name(&path));
-    let classes: Vec<Class> =
-        names.map(|wnid| Class { name: wnid.clone(), wnid }).collect();
+    let names =
+        sorted(&train)?.into_iter().filter(|path| path.is_dir()).map(|path| name(&path));
+    let classes: Vec<Class> = names.map(|wnid| Class { name: wnid.clone(), wnid }).collect();
     if let [only] = classes.as_slice() {
         return Err(OpenError::OneClass { path: dir.into(), class: only.wnid.clone() });
     }
@@ -207,7 +207,10 @@ mod tests {
                 for i in 0..count {
                     let level = [(label * 60 + i) as u8; 3];
                     image::RgbImage::from_pixel(12, 9, image::Rgb(level))
-                        .save_with_format(folder.join(format!("{i}.JPEG")), image::ImageFormat::Png)
+                        .save_with_format(
+                            folder.join(format!("{i}.JPEG")),
+                            image::ImageFormat::Png,
+                        )
                         .expect("room");
                 }
             }

@@ -101,9 +101,7 @@ pub fn class_name(class: usize) -> String {
 /// # Errors
 /// If the configuration is out of range, `out` exists already, or a file cannot be written.
 pub fn synth(
-    config: &SynthConfig,
-    out: &Path,
-    progress: &(dyn Fn(Progress) + Sync),
+    config: &SynthConfig, out: &Path, progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), SynthError> {
     check(config)?;
     let staging = Staging::create(out)?;

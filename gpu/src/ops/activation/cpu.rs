@@ -10,7 +10,7 @@ pub(crate) fn forward(pool: &Pool, activation: Activation, len: usize, y: &mut [
         Activation::Relu => {
             // What is not a number stays so, to be seen in the loss.
             y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y });
-        },
+        }
         Activation::Tanh => y.iter_mut().for_each(|y| *y = y.tanh()),
         Activation::None => {}
     });
@@ -24,7 +24,9 @@ pub(crate) fn backward(
         let y = &y[i * PIECE..][..dy.len()];
         let pairs = dy.iter_mut().zip(y);
         match activation {
-            Activation::Relu => pairs.for_each(|(dy, y)| *dy = if *y > 0.0 { *dy } else { 0.0 }),
+            Activation::Relu => {
+                pairs.for_each(|(dy, y)| *dy = if *y > 0.0 { *dy } else { 0.0 })
+            }
             Activation::Tanh => pairs.for_each(|(dy, y)| *dy *= 1.0 - y * y),
             Activation::None => {}
         }

@@ -102,7 +102,8 @@ pub(crate) fn backward_data(
     pool.zip_chunks(dx, (scratch, columns_len), |part, dx, columns| {
         let dy = dy[part * share * op.y_len()..].chunks_exact(op.y_len());
         for (dy, dx) in dy.zip(dx.chunks_exact_mut(op.x_len())) {
-            let groups = dy.chunks_exact(sizes.y_len()).zip(dx.chunks_exact_mut(sizes.x_len(op)));
+            let groups =
+                dy.chunks_exact(sizes.y_len()).zip(dx.chunks_exact_mut(sizes.x_len(op)));
             for (group, (dy, dx)) in groups.enumerate() {
                 let size = (sizes.taps, sizes.area, sizes.kernels);
                 let w = sizes.weights(group, w).transposed();
@@ -132,7 +133,8 @@ pub(crate) fn backward_weight(
             let (x, dy) = (&x[image * op.x_len()..], &dy[image * op.y_len()..]);
             for (group, sum) in sum.chunks_exact_mut(sizes.kernels * sizes.taps).enumerate() {
                 im2col(op, &x[group * sizes.x_len(op)..][..sizes.x_len(op)], columns);
-                let dy = Matrix::rows(&dy[group * sizes.y_len()..][..sizes.y_len()], sizes.area);
+                let dy =
+                    Matrix::rows(&dy[group * sizes.y_len()..][..sizes.y_len()], sizes.area);
                 let size = (sizes.kernels, sizes.taps, sizes.area);
                 let columns = Matrix::rows(columns, sizes.area).transposed();
                 multiply(size, dy, columns, i > 0, sum, sizes.taps);
@@ -164,7 +166,8 @@ fn im2col(op: &Conv, x: &[f32], columns: &mut [f32]) {
     let (width, s, p) = (op.out_width(), op.stride, op.pad_before);
     let area = op.out_height() * width;
     for (tap, column) in columns.chunks_exact_mut(area).enumerate() {
-        let (c, u, v) = (tap / op.window / op.window, tap / op.window % op.window, tap % op.window);
+        let (c, u, v) =
+            (tap / op.window / op.window, tap / op.window % op.window, tap % op.window);
         let plane = &x[c * op.height * op.width..][..op.height * op.width];
         let rows = inside(u, p, s, op.height, op.out_height());
         let cols = inside(v, p, s, op.width, width);
@@ -193,7 +196,8 @@ fn col2im(op: &Conv, columns: &[f32], dx: &mut [f32]) {
     let (width, s, p) = (op.out_width(), op.stride, op.pad_before);
     let area = op.out_height() * width;
     for (tap, column) in columns.chunks_exact(area).enumerate() {
-        let (c, u, v) = (tap / op.window / op.window, tap / op.window % op.window, tap % op.window);
+        let (c, u, v) =
+            (tap / op.window / op.window, tap / op.window % op.window, tap % op.window);
         let plane = &mut dx[c * op.height * op.width..][..op.height * op.width];
         let cols = inside(v, p, s, op.width, width);
         if cols.is_empty() {

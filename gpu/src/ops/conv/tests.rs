@@ -25,13 +25,15 @@ fn reference(op: &Conv, n: usize, x: &[f64], w: &[f64]) -> Vec<f64> {
                         continue;
                     }
                     let channel = k / kernels * channels + c;
-                    let pixel = ((image * op.channels + channel) * op.height + row - op.pad_before)
+                    let pixel = ((image * op.channels + channel) * op.height + row
+                        - op.pad_before)
                         * op.width
                         + col
                         - op.pad_before;
-                    let tap = (k * op.weight_channels + op.weight_offset + c) * op.window * op.window
-                        + u * op.window
-                        + v;
+                    let tap =
+                        (k * op.weight_channels + op.weight_offset + c) * op.window * op.window
+                            + u * op.window
+                            + v;
                     *y += x[pixel] * w[tap];
                 }
             }

@@ -11,8 +11,9 @@ pub(crate) fn apply(pool: &Pool, op: &Dropout, n: usize, y: &mut [f32]) {
     let threshold = op.threshold();
     let key = [op.seed as u32, (op.seed >> 32) as u32 ^ op.layer];
     pool.chunks(&mut y[..n * op.units], op.units, |row, y| {
-        let counter =
-            |unit: usize| [(unit / 4) as u32, row as u32, op.step as u32, (op.step >> 32) as u32];
+        let counter = |unit: usize| {
+            [(unit / 4) as u32, row as u32, op.step as u32, (op.step >> 32) as u32]
+        };
         let mut words = philox(key, counter(op.first_unit));
         for (i, y) in y.iter_mut().enumerate() {
             let unit = op.first_unit + i;

@@ -34,8 +34,14 @@ mod tests {
     use super::*;
     use crate::{device::Device as _, random::philox, testing};
 
-    const OP: Dropout =
-        Dropout { rate: 0.4, units: 1000, first_unit: 0, seed: 7 << 40 | 3, layer: 5, step: 1 << 33 };
+    const OP: Dropout = Dropout {
+        rate: 0.4,
+        units: 1000,
+        first_unit: 0,
+        seed: 7 << 40 | 3,
+        layer: 5,
+        step: 1 << 33,
+    };
 
     #[test]
     fn the_mask_is_the_counter_generators_and_keeps_its_share() {

@@ -43,8 +43,12 @@ mod tests {
             weight_offset,
         };
         let (a, b) = (source(left, 0), source(right, left));
-        let (xs, w, bias, dys) =
-            (noise(1, n * inputs), noise(2, outputs * inputs), noise(3, outputs), noise(4, n * outputs));
+        let (xs, w, bias, dys) = (
+            noise(1, n * inputs),
+            noise(2, outputs * inputs),
+            noise(3, outputs),
+            noise(4, n * outputs),
+        );
         let part = |from: usize, len: usize| -> Vec<f32> {
             xs.chunks_exact(inputs).flat_map(|row| row[from..from + len].to_vec()).collect()
         };
@@ -63,7 +67,13 @@ mod tests {
             let mut dx = testing::buffer(cpu, &[7.0; 5 * 4]);
             cpu.linear_backward_data(&b, n, &dy, &w, &mut dx);
             let merged: Vec<f32> = (0..n * inputs)
-                .map(|i| if i % inputs < left { 0.0 } else { dx[i / inputs * right + i % inputs - left] })
+                .map(|i| {
+                    if i % inputs < left {
+                        0.0
+                    } else {
+                        dx[i / inputs * right + i % inputs - left]
+                    }
+                })
                 .collect();
             testing::gradient(&xs, &merged, |x| loss(x, &ww, &wb), |i| i % inputs < left);
             let mut dw = testing::buffer(cpu, &vec![7.0; outputs * inputs]);

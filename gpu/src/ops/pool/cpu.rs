@@ -19,8 +19,12 @@ pub(crate) fn forward(pool: &Pool, op: &MaxPool, n: usize, x: &[f32], y: &mut [f
                     let pairs = tallest.iter_mut().zip(row);
                     pairs.for_each(|(max, x)| *max = if *x > *max { *x } else { *max });
                 }
-                for (y, window) in y.iter_mut().zip(tallest.windows(op.window).step_by(op.stride)) {
-                    *y = window[1..].iter().fold(window[0], |max, x| if *x > max { *x } else { max });
+                for (y, window) in
+                    y.iter_mut().zip(tallest.windows(op.window).step_by(op.stride))
+                {
+                    *y = window[1..]
+                        .iter()
+                        .fold(window[0], |max, x| if *x > max { *x } else { max });
                 }
             }
         }
@@ -39,8 +43,9 @@ pub(crate) fn backward(
         for (at, (y, dy)) in y.iter().zip(dy).enumerate() {
             let corner = at / y_width * op.stride * op.width + at % y_width * op.stride;
             let row = |u: usize| &x[corner + u * op.width..][..op.window];
-            let first = (0..op.window)
-                .find_map(|u| row(u).iter().position(|x| x == y).map(|v| corner + u * op.width + v));
+            let first = (0..op.window).find_map(|u| {
+                row(u).iter().position(|x| x == y).map(|v| corner + u * op.width + v)
+            });
             if let Some(first) = first {
                 dx[first] += dy; // none only where y is not a number
             }

@@ -42,8 +42,11 @@ mod tests {
         for plane in x.chunks_exact(op.height * op.width).take(n * op.channels) {
             for i in 0..op.out_height() {
                 for j in 0..op.out_width() {
-                    let at = |u: usize, v: usize| plane[(op.stride * i + u) * op.width + op.stride * j + v];
-                    let window = (0..op.window).flat_map(|u| (0..op.window).map(move |v| (u, v)));
+                    let at = |u: usize, v: usize| {
+                        plane[(op.stride * i + u) * op.width + op.stride * j + v]
+                    };
+                    let window =
+                        (0..op.window).flat_map(|u| (0..op.window).map(move |v| (u, v)));
                     y.push(window.map(|(u, v)| at(u, v)).fold(f64::MIN, f64::max));
                 }
             }

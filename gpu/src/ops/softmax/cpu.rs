@@ -17,7 +17,8 @@ pub(crate) fn forward(n: usize, classes: usize, labels: &[u32], logits: &mut [f3
         if let Some(logit) = logit {
             score.loss_sum += sum.ln() - f64::from(logit - max);
             let better = p.iter().enumerate().filter(|(k, other)| {
-                *k != label && (**other).partial_cmp(&p[label]) != Some(std::cmp::Ordering::Less)
+                *k != label
+                    && (**other).partial_cmp(&p[label]) != Some(std::cmp::Ordering::Less)
             });
             let rank = better.count();
             score.top1 += usize::from(rank == 0);
