@@ -82,8 +82,8 @@ impl Decoder {
     }
 }
 
-fn broken(format: &'static str, reason: impl ToString) -> DecodeError {
-    DecodeError::Broken { format, reason: reason.to_string() }
+fn broken(format: &'static str, reason: impl Into<String>) -> DecodeError {
+    DecodeError::Broken { format, reason: reason.into() }
 }
 
 fn check(width: usize, height: usize) -> Result<(), DecodeError> {
@@ -132,9 +132,9 @@ fn other(
     reader.no_limits(); // ours are checked before the pixels are decoded
     let (width, height) = image::ImageReader::with_format(Cursor::new(bytes), format)
         .into_dimensions()
-        .map_err(|e| broken(name, e))?;
+        .map_err(|e| broken(name, e.to_string()))?;
     check(width as usize, height as usize)?;
-    let picture = reader.decode().map_err(|e| broken(name, e))?.into_rgb8();
+    let picture = reader.decode().map_err(|e| broken(name, e.to_string()))?.into_rgb8();
     (out.width, out.height) = (width as usize, height as usize);
     out.rgb.clear();
     out.rgb.extend_from_slice(picture.as_raw());

@@ -62,15 +62,14 @@ impl Pool {
         &self, (a, a_len): (&mut [A], usize), (b, b_len): (&mut [B], usize),
         body: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
     ) {
-        match &self.workers {
-            Some(workers) => workers.install(|| {
+        if let Some(workers) = &self.workers {
+            workers.install(|| {
                 let pairs = a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len));
                 pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
-            }),
-            None => {
-                let pairs = a.chunks_mut(a_len).zip(b.chunks_mut(b_len));
-                pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
-            }
+            });
+        } else {
+            let pairs = a.chunks_mut(a_len).zip(b.chunks_mut(b_len));
+            pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
         }
     }
 

@@ -7,10 +7,8 @@ const PIECE: usize = 1 << 14;
 
 pub(crate) fn forward(pool: &Pool, activation: Activation, len: usize, y: &mut [f32]) {
     pool.chunks(&mut y[..len], PIECE, |_, y| match activation {
-        Activation::Relu => {
-            // What is not a number stays so, to be seen in the loss.
-            y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y });
-        }
+        // What is not a number stays so, to be seen in the loss.
+        Activation::Relu => y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y }),
         Activation::Tanh => y.iter_mut().for_each(|y| *y = y.tanh()),
         Activation::None => {}
     });
@@ -25,7 +23,7 @@ pub(crate) fn backward(
         let pairs = dy.iter_mut().zip(y);
         match activation {
             Activation::Relu => {
-                pairs.for_each(|(dy, y)| *dy = if *y > 0.0 { *dy } else { 0.0 })
+                pairs.for_each(|(dy, y)| *dy = if *y > 0.0 { *dy } else { 0.0 });
             }
             Activation::Tanh => pairs.for_each(|(dy, y)| *dy *= 1.0 - y * y),
             Activation::None => {}
