@@ -1,0 +1,18 @@
+//! What CI runs after the tests.
+
+use crate::{licences, step};
+use anyhow::Result;
+
+/// Formatting, lints, documentation, licences.
+///
+/// # Errors
+/// The first that fails.
+pub(crate) fn run() -> Result<()> {
+    step::run("format", step::cargo().args(["fmt", "--all", "--check"]))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    step::run("lints", step::cargo().args(lints))?;
+    let mut docs = step::cargo();
+    docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    step::run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    licences::check()
+}
