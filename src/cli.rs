@@ -99,7 +99,7 @@ pub struct RecipeArgs {
     pub batch: Option<usize>,
     /// First learning rate.
     #[arg(long)]
-    pub rate: Option<f32>,
+    pub rate: Option<f64>,
     /// Source of all chance.
     #[arg(long)]
     pub seed: Option<u64>,

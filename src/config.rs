@@ -71,13 +71,13 @@ pub struct Train {
     /// The source of all chance: weights, order, augmentation, dropout.
     pub seed: u64,
     /// First learning rate.
-    pub rate: f32,
+    pub rate: f64,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay, on weights only.
     pub decay: f32,
     /// The rate is divided by this at a drop.
-    pub drop: f32,
+    pub drop: f64,
     /// Epochs without a better validation error before a drop.
     pub patience: u64,
     /// Drops by the plateau rule at most.

@@ -25,7 +25,8 @@ impl Schedule {
         } else {
             train.drop_epochs.iter().filter(|epoch| **epoch <= self.epochs_done).count() as u32
         };
-        train.rate / train.drop.powi(drops as i32)
+        // In double precision, so that 0.01 / 10 is the float nearest to 0.001.
+        (train.rate / train.drop.powi(drops as i32)) as f32
     }
 
     /// Ends an epoch with its validation error, where there is one. Returns whether it is the best.

@@ -17,7 +17,7 @@ use gpu::{device::Device, ops::softmax::Score};
 use pipeline::{
     augment::Element,
     dataset::Split,
-    feed::{Feed, FeedConfig, OnCorrupt, slot_bytes},
+    feed::{Feed, FeedConfig, FeedError, OnCorrupt, slot_bytes},
     order::steps_per_epoch,
     ring::Memory,
     source::Source,
@@ -123,7 +123,8 @@ pub fn train<D: Device>(
     let images = plan.source.len(Split::Train);
     let steps_per_epoch = steps_per_epoch(images, train.batch);
     if steps_per_epoch == 0 {
-        bail!("the training set has {images} images, and a batch takes {}", train.batch);
+        let (split, batch) = (Split::Train, train.batch);
+        return Err(FeedError::TooFew { split, images, batch }.into());
     }
     let net = Net::new(config, classes);
     let mut towers = Towers::start(devices, &net, train).context("cannot set up the towers")?;

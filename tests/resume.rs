@@ -1,0 +1,135 @@
+//! A run that is stopped in any way goes on as if it had not been.
+
+use crate::program::{Bench, checkpoints, fails, start, stderr, succeeds, wait_until};
+use alexnet::metrics::{self, Line};
+use std::{fs, path::Path, process::Stdio};
+
+/// 48 training pictures in batches of 8: six steps an epoch, 18 in all.
+const STEPS: u64 = 18;
+
+fn last(run: &Path) -> Vec<u8> {
+    let path = run.join(format!("checkpoints/step-{STEPS:09}.safetensors"));
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The steps and validations of the metrics, without what the clock decides.
+fn story(run: &Path) -> Vec<String> {
+    let lines = metrics::read(&run.join("metrics.jsonl")).expect("metrics");
+    let tell = |line: &Line| match line {
+        Line::Step { step, epoch, loss, rate, .. } => format!("{step} {epoch} {loss} {rate}"),
+        Line::Validation { step, loss, top1, .. } => format!("{step} validation {loss} {top1}"),
+    };
+    lines.iter().map(tell).collect()
+}
+
+#[test]
+fn killed_and_resumed_equals_straight_bit_for_bit() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("straight", &["--workers", "2", "--checkpoint-every", "4"]));
+    let straight = bench.path("straight");
+    assert_eq!(story(&straight).len() as u64, STEPS + 3, "each step and validation once");
+
+    // Killed after its second checkpoint at the earliest, with steps after it in the metrics; slowed
+    // down by a single worker so that there is time to.
+    let killed = bench.path("killed");
+    let args = ["--workers", "1", "--checkpoint-every", "4"];
+    let mut child = start(&mut bench.run("killed", &args));
+    wait_until("two checkpoints", || {
+        checkpoints(&killed).len() >= 2 || child.try_wait().expect("a child").is_some()
+    });
+    child.kill().expect("it can be killed");
+    child.wait().expect("a child");
+    let first = checkpoints(&killed);
+    let output = succeeds(
+        &mut bench.run("killed", &["--workers", "3", "--checkpoint-every", "4", "--resume"]),
+    );
+    assert!(stderr(&output).contains("resume: "), "{}", stderr(&output));
+    assert!(!first.is_empty());
+    assert_eq!(last(&killed), last(&straight), "the checkpoint files differ");
+    assert_eq!(story(&killed), story(&straight));
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_starts_at_0_and_says_so() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("straight", &[]));
+    let killed = bench.path("killed");
+    let mut child = start(&mut bench.run("killed", &[]));
+    wait_until("the run's folder", || killed.join("config.toml").exists());
+    child.kill().expect("it can be killed");
+    child.wait().expect("a child");
+    for checkpoint in checkpoints(&killed) {
+        fs::remove_file(checkpoint).expect("it was just seen"); // it was quicker than the kill
+    }
+    let output = succeeds(&mut bench.run("killed", &["--resume"]));
+    let says = "resume: there is no checkpoint yet, starting at step 0";
+    assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    assert_eq!(last(&killed), last(&bench.path("straight")));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_checkpoints_and_exits_130() {
+    let bench = Bench::new();
+    let run = bench.path("run");
+    // More epochs than anyone waits for.
+    let mut command = bench.run("run", &["--epochs", "100000"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    wait_until("a first step", || {
+        fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|text| text.lines().count() > 2)
+    });
+    let killed =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let output = child.wait_with_output().expect("a child");
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(stdout.contains("interrupted after step"), "{stdout}");
+    let steps = story(&run);
+    let checkpoint = checkpoints(&run).pop().expect("a checkpoint");
+    let step = steps.iter().filter(|line| !line.contains("validation")).count();
+    assert!(checkpoint.ends_with(format!("step-{step:09}.safetensors")), "{checkpoint:?}");
+
+    let more = (step as u64 + 3).to_string();
+    let output = succeeds(&mut bench.run("run", &["--resume", "--steps", &more]));
+    assert!(stderr(&output).contains(&format!("(step {step})")), "{}", stderr(&output));
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_gives_way_to_the_one_before() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("run", &["--checkpoint-every", "4"]));
+    let run = bench.path("run");
+    let straight = last(&run);
+    let newest = checkpoints(&run).pop().expect("a checkpoint");
+    let mut bytes = straight.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).expect("room");
+    let output = succeeds(&mut bench.run("run", &["--resume", "--checkpoint-every", "4"]));
+    let text = stderr(&output);
+    assert!(
+        text.contains("checksum") && text.contains("falling back to the one before"),
+        "{text}"
+    );
+    assert_eq!(last(&run), straight);
+    for checkpoint in checkpoints(&run) {
+        fs::write(checkpoint, "nothing").expect("room");
+    }
+    let says = ["none of the 3 checkpoints", "hint: restore one"];
+    fails(&mut bench.run("run", &["--resume"]), 1, &says);
+}
+
+#[test]
+fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("run", &[]));
+    let run = bench.path("run");
+    let before = last(&run);
+    succeeds(&mut bench.run("run", &["--resume"]));
+    assert_eq!(last(&run), before);
+    let says = ["another recipe: train.rate was", "hint: leave these flags out"];
+    fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
+    succeeds(&mut bench.run("run", &["--resume", "--epochs", "4"]));
+    assert_eq!(story(&run).len() as u64, STEPS + 3 + 6 + 1);
+}

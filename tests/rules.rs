@@ -1,0 +1,101 @@
+//! Rules of the house that a compiler does not see.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Where `unsafe` may stand: mapped files, the ring's cells, and the files that multiply.
+const UNSAFE: [&str; 4] = [
+    "pipeline/src/shard.rs",
+    "pipeline/src/ring.rs",
+    "gpu/src/cpu/gemm.rs",
+    "gpu/src/cpu/simd.rs",
+];
+/// Lines of a file at most.
+const LINES_MAX: usize = 400;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below `folder`, relative to the workspace.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = vec![];
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).expect("below the workspace");
+                let text = fs::read_to_string(&path).expect("text");
+                found.push((name.to_string_lossy().into_owned(), text));
+            }
+        }
+    }
+    found
+}
+
+fn all() -> Vec<(String, String)> {
+    ["src", "pipeline", "gpu", "tools", "tests"].into_iter().flat_map(sources).collect()
+}
+
+/// The crates of ours that a manifest depends on.
+fn ours(manifest: &str) -> Vec<&'static str> {
+    let path: PathBuf = root().join(manifest);
+    let text = fs::read_to_string(path).expect("a manifest");
+    let table: toml::Table = text.parse().expect("TOML");
+    let names = ["dependencies", "build-dependencies"].into_iter().filter_map(|kind| {
+        let dependencies = table.get(kind)?.as_table()?;
+        Some(dependencies.keys().cloned().collect::<Vec<_>>())
+    });
+    let names: Vec<String> = names.flatten().collect();
+    let all = ["alexnet", "gpu", "pipeline", "prepack", "xtask"];
+    all.into_iter().filter(|name| names.iter().any(|found| found == name)).collect()
+}
+
+#[test]
+fn crates_depend_on_each_other_only_as_the_house_is_drawn() {
+    assert_eq!(ours("gpu/Cargo.toml"), Vec::<&str>::new());
+    assert_eq!(ours("pipeline/Cargo.toml"), Vec::<&str>::new());
+    assert_eq!(ours("Cargo.toml"), ["gpu", "pipeline"]);
+    assert_eq!(ours("tools/prepack/Cargo.toml"), ["pipeline"]);
+    assert_eq!(ours("tools/xtask/Cargo.toml"), Vec::<&str>::new());
+}
+
+#[test]
+fn unsafe_stands_only_where_it_is_expected() {
+    let keyword = concat!("uns", "afe");
+    for (name, text) in all() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let uses = code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let found = uses.into_iter().any(|word| word == keyword);
+        assert!(!found || UNSAFE.contains(&name.as_str()), "{name}: {keyword}");
+    }
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is_and_none_sprawls() {
+    for (name, text) in all() {
+        assert!(text.lines().count() <= LINES_MAX, "{name}: over {LINES_MAX} lines");
+        // A test module in a file of its own is said where it is declared.
+        let told = text.starts_with("//!") || name.ends_with("/tests.rs");
+        assert!(told, "{name}: no module documentation");
+    }
+}
+
+#[test]
+fn the_data_plane_has_no_runtime_no_mutex_and_no_unbounded_channel() {
+    for (name, text) in sources("pipeline/src").into_iter().chain(sources("gpu/src")) {
+        for word in ["tokio::", "Mutex", "RwLock", "unbounded("] {
+            assert!(!text.contains(word), "{name}: {word}");
+        }
+    }
+    for (name, text) in sources("src") {
+        let supervisor = ["src/supervisor.rs", "src/event.rs"].contains(&name.as_str());
+        assert!(supervisor || !text.contains("async "), "{name}: async");
+        assert!(!text.contains("unbounded_channel"), "{name}: an unbounded channel");
+    }
+}
