@@ -2,5 +2,7 @@
 
 mod program;
 mod resume;
+mod commands;
+mod formats;
 mod bad_input;
 mod rules;
