@@ -2,15 +2,18 @@
 //! differences in double precision.
 
 use crate::{
-    cpu::{Buffer, Cpu},
+    cpu::{Buffer, Cpu, Level},
     device::Device as _,
     random::philox,
 };
 
-/// Runs a test on the CPU device with 1 and with 3 threads; what they print must not differ.
+/// Runs a test on the CPU device with 1 and with 3 threads and with every instruction set that this
+/// machine has.
 pub(crate) fn on_every_cpu(mut test: impl FnMut(&mut Cpu)) {
-    for threads in [1, 3] {
-        test(&mut Cpu::new("test", threads).expect("threads"));
+    for level in Level::all() {
+        for threads in [1, 3] {
+            test(&mut Cpu::with_level("test", threads, level).expect("threads"));
+        }
     }
 }
 

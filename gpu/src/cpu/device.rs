@@ -1,6 +1,6 @@
 //! [`Cpu`]: the device trait's calls, each to its op's room.
 
-use super::Pool;
+use super::{Level, Pool};
 use crate::{
     device::{Activation, Device, DeviceError},
     ops::{
@@ -65,7 +65,16 @@ impl Cpu {
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn new(name: &str, threads: usize) -> Result<Self, DeviceError> {
-        Ok(Self { name: name.into(), pool: Pool::new(name, threads)?, scratch: vec![] })
+        Self::with_level(name, threads, Level::widest())
+    }
+
+    /// As [`Cpu::new`], its own loops kept to the instructions of `level`; matrix products use the
+    /// widest in any case, since the `gemm` crate chooses for itself.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn with_level(name: &str, threads: usize, level: Level) -> Result<Self, DeviceError> {
+        Ok(Self { name: name.into(), pool: Pool::new(name, threads, level)?, scratch: vec![] })
     }
 
     fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {

@@ -139,6 +139,7 @@ unsafe fn product(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Level;
     use crate::testing::{close, noise};
     use proptest::prelude::*;
 
@@ -148,7 +149,7 @@ mod tests {
             m in 1..40_usize, n in 1..40_usize, k in 1..40_usize, threads in 1..4_usize,
             turn_a: bool, turn_b: bool, accumulate: bool,
         ) {
-            let pool = Pool::new("test", threads).expect("threads");
+            let pool = Pool::new("test", threads, Level::widest()).expect("threads");
             let (a, b, c_row) = (noise(1, m * k), noise(2, k * n), n + 3);
             let before = noise(3, m * c_row);
             let turned = |data, rows, cols, turn| if turn {

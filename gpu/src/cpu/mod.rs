@@ -7,3 +7,4 @@ pub(crate) mod simd;
 
 pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;
+pub use simd::Level;

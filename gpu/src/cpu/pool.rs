@@ -1,5 +1,6 @@
 //! A device's own worker threads, and how work is cut for them.
 
+use super::Level;
 use crate::device::DeviceError;
 use rayon::prelude::*;
 
@@ -8,15 +9,16 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub struct Pool {
     threads: usize,
+    level: Level,
     workers: Option<rayon::ThreadPool>, // `None` for one thread: the caller's
 }
 
 impl Pool {
-    /// Starts the workers, named `NAME-worker-I`.
+    /// Starts the workers, named `NAME-worker-I`, who use the instructions of `level`.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
-    pub fn new(name: &str, threads: usize) -> Result<Self, DeviceError> {
+    pub fn new(name: &str, threads: usize, level: Level) -> Result<Self, DeviceError> {
         let threads = threads.max(1);
         let workers = if threads == 1 {
             None
@@ -28,12 +30,17 @@ impl Pool {
                 .build();
             Some(built.map_err(|e| DeviceError::Threads { threads, reason: e.to_string() })?)
         };
-        Ok(Self { threads, workers })
+        Ok(Self { threads, level, workers })
     }
 
     /// How many workers there are.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The instructions that they use.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Runs `body` where rayon's parallel iterators use these workers.

@@ -13,7 +13,7 @@ pub(crate) fn forward(
     let len = op.channels * op.area;
     let (scale, y) = ((&mut scale[..n * len], len), (&mut y[..n * len], len));
     pool.zip_chunks(scale, y, |image, scale, y| {
-        forward_image(op, &x[image * len..][..len], scale, y);
+        forward_image(pool.level(), op, &x[image * len..][..len], scale, y);
     });
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn backward(
     let len = op.channels * op.area;
     pool.chunks(&mut dx[..n * len], len, |image, dx| {
         let at = |floats| image_of(floats, image, len);
-        backward_image(op, at(x), at(scale), at(dy), dx);
+        backward_image(pool.level(), op, at(x), at(scale), at(dy), dx);
     });
 }
 

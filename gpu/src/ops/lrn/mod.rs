@@ -73,4 +73,23 @@ mod tests {
             });
         }
     }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let (n, channels, area) = (2, 10, 301); // pieces of whole vectors, and a rest
+        for beta in [0.75, 0.6] {
+            let op = Lrn { channels, groups: 2, area, size: 5, alpha: 0.7, beta, k: 2.0 };
+            let (xs, dys) = (noise(1, n * channels * area), noise(2, n * channels * area));
+            let mut results = vec![];
+            testing::on_every_cpu(|cpu| {
+                let (x, dy) = (testing::buffer(cpu, &xs), testing::buffer(cpu, &dys));
+                let [mut scale, mut y, mut dx] =
+                    [5.0; 3].map(|fill| testing::buffer(cpu, &vec![fill; xs.len()]));
+                cpu.lrn_forward(&op, n, &x, &mut scale, &mut y);
+                cpu.lrn_backward(&op, n, &x, &scale, &dy, &mut dx);
+                results.push([&scale, &y, &dx].map(|buffer| testing::floats(buffer).to_vec()));
+            });
+            assert!(results.iter().all(|result| *result == results[0]));
+        }
+    }
 }
