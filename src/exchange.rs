@@ -11,7 +11,7 @@ use std::{
 
 /// Parcels under way in one direction: one for the layer being computed, one sent ahead, and one
 /// spare so that a sender never waits for a receiver that is a layer behind.
-const PARCELS_MAX: usize = 1 + 1 + 1;
+pub const PARCELS_MAX: usize = 1 + 1 + 1;
 
 /// Which tensor a parcel carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

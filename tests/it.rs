@@ -1,5 +1,10 @@
 //! The integration tests: what the crates do together, and the program as a user meets it.
 
+mod rig;
+mod faulty;
+mod towers;
+mod failing;
+mod exchange;
 mod program;
 mod resume;
 mod commands;
