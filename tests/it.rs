@@ -2,6 +2,7 @@
 
 mod rig;
 mod faulty;
+mod parity;
 mod towers;
 mod failing;
 mod exchange;
