@@ -4,6 +4,7 @@ mod rig;
 mod faulty;
 mod parity;
 mod towers;
+mod recipe;
 mod failing;
 mod exchange;
 mod program;
