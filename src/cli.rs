@@ -26,6 +26,12 @@ pub enum Command {
     Batch(BatchArgs),
     /// Print a preset, or the recipe that flags make of it.
     Config(ConfigArgs),
+    /// Measure one part of the program beside what bounds it.
+    Bench {
+        /// Which part.
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
 }
 
 /// Which devices carry the towers.
@@ -239,6 +245,27 @@ pub struct ConfigArgs {
     /// Print the preset as it is written, with its comments.
     #[arg(long)]
     pub annotated: bool,
+}
+
+/// What `alexnet bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Whole training steps on a made-up batch: no pipeline.
+    Train(Box<BenchTrainArgs>),
+}
+
+/// `alexnet bench train`.
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub compute: ComputeArgs,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

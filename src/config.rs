@@ -255,7 +255,7 @@ impl Config {
         must(t.batch >= 1 && t.batch <= 65_536, format!("batch = {}: 1 to 65536", t.batch));
         must(t.epochs >= 1 || t.steps.is_some(), "epochs = 0: at least 1".into());
         must(t.steps != Some(0), "steps = 0: at least 1".into());
-        must(t.seed <= i64::MAX as u64, format!("seed = {}: at most 2^63 - 1", t.seed));
+        must(i64::try_from(t.seed).is_ok(), format!("seed = {}: at most 2^63 - 1", t.seed));
         must(t.rate.is_finite() && t.rate >= 0.0, format!("rate = {}: 0 or more", t.rate));
         must((0.0..1.0).contains(&t.momentum), format!("momentum = {}: 0 to 1", t.momentum));
         must(t.decay >= 0.0 && t.decay.is_finite(), format!("decay = {}: 0 or more", t.decay));

@@ -56,6 +56,7 @@ pub enum Op {
 
 /// One layer of the whole net.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the layer table")]
 pub struct Layer {
     /// `conv1` ... `fc8`.
     pub name: String,
@@ -182,6 +183,14 @@ impl Net {
         self.layers.iter().map(|l| l.shape.iter().product::<usize>() + l.kernels).sum()
     }
 
+    /// Operations of a training step per image by direct convolution, a multiply-add being two:
+    /// forward, to the weights and, but for the first layer, to the data.
+    pub fn flop_per_image(&self) -> usize {
+        let passes = |i: usize| if i == 0 { 2 } else { 3 };
+        let layers = self.layers.iter().enumerate();
+        layers.map(|(i, l)| passes(i) * 2 * l.multiply_adds()).sum()
+    }
+
     /// Names and shapes of the weights and biases, in PyTorch's terms and order.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         let both = |l: &Layer| {
@@ -214,6 +223,11 @@ impl Layer {
     pub fn rows(&self, part: Part) -> (usize, usize) {
         let first = if self.head { 0 } else { part.offset(self.kernels) };
         (first, self.local_kernels(part))
+    }
+
+    /// Multiply-adds of a forward pass per image, all towers together, zeros of the padding included.
+    pub fn multiply_adds(&self) -> usize {
+        self.kernels * self.row_len() * self.side_out * self.side_out
     }
 
     /// Floats in one row of the weights.
@@ -312,6 +326,8 @@ mod tests {
     fn the_2012_net_has_60_965_224_parameters() {
         let net = Net::new(&preset("two-tower-2012"), 1000);
         assert_eq!(net.parameters(), 60_965_224);
+        let forward: usize = net.layers.iter().map(Layer::multiply_adds).sum();
+        assert_eq!((forward, net.flop_per_image()), (724_406_816, 4_135_610_496));
         let sides: Vec<_> = net.layers.iter().map(Layer::side_handed_on).collect();
         assert_eq!(sides, [27, 13, 13, 13, 6, 1, 1, 1]);
         assert_eq!(net.layers[0].side_out, 55);

@@ -31,6 +31,11 @@ fn calls(pass: Pass, tower: usize) -> std::ops::Range<usize> {
     start..calls(&rig)
 }
 
+/// What is told of a panic at call `at` of `tower`.
+fn told(tower: usize, at: usize) -> String {
+    format!("a bug in tower {tower}: {}", Faulty::text(at))
+}
+
 /// Two batches are handed over, and call `at` of `tower` panics.
 fn fail(pass: Pass, tower: usize, at: usize) {
     let fault = |i| if i == tower { Fault::Panics(at) } else { Fault::None };
@@ -44,7 +49,7 @@ fn fail(pass: Pass, tower: usize, at: usize) {
     errors.extend(rig.towers.outcome().err());
     errors.extend(rig.towers.outcome().err());
     errors.extend(rig.towers.tensors().err());
-    let wanted = Faulty::text(at);
+    let wanted = told(tower, at);
     assert!(errors.len() >= 2, "{wanted}: {errors:?}");
     assert!(errors.iter().all(|error| error.to_string() == wanted), "{wanted}: {errors:?}");
     // All leases come home with the end of the towers, or this would wait for ever.
@@ -75,7 +80,8 @@ fn of_two_failures_one_is_told_and_nothing_hangs() {
             let mut rig = Rig::new(devices.into(), &tiny(), CLASSES).expect("memory");
             let batch = rig.batch(0, &[1, 2]);
             let error = rig.pass(TRAIN, batch).expect_err("two faults").to_string();
-            assert!(at.map(Faulty::text).contains(&error), "{error}");
+            let wanted = [0, 1].map(|tower| told(tower, at[tower]));
+            assert!(wanted.contains(&error), "{error}");
         });
     }
 }

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod predict;
 pub mod batch;
 pub mod config;
+pub mod bench;
 
 use crate::{
     cli::RecipeArgs,

@@ -213,7 +213,7 @@ fn default_out(name: &str, resume: bool) -> PathBuf {
     let numbered = |i: u32| {
         PathBuf::from(if i == 1 { format!("runs/{name}") } else { format!("runs/{name}-{i}") })
     };
-    let free = (1..).find(|i| !numbered(*i).exists()).expect("folders are finite");
+    let free = (1..u32::MAX).find(|i| !numbered(*i).exists()).expect("folders are finite");
     numbered(if resume && free > 1 { free - 1 } else { free })
 }
 

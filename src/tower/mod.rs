@@ -83,14 +83,14 @@ struct Tower<M> {
 
 /// All towers of a net. Dropped, they finish what they have and are joined.
 pub struct Towers<M> {
-    towers: Vec<Tower<M>>,
+    actors: Vec<Tower<M>>,
     net: Net,
     poison: Poison,
 }
 
 impl<M> std::fmt::Debug for Towers<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Towers").field("devices", &self.towers.len()).finish_non_exhaustive()
+        f.debug_struct("Towers").field("devices", &self.actors.len()).finish_non_exhaustive()
     }
 }
 
@@ -110,12 +110,12 @@ impl<M: Memory> Towers<M> {
             let (mailbox, work) = bounded(BATCHES_IN_FLIGHT);
             let (answer, replies) = bounded(BATCHES_IN_FLIGHT);
             let poison = poison.clone();
-            let body = move || live(core, exchange, &poison, &work, &answer);
+            let body = move || live(index, core, exchange, &poison, &work, &answer);
             let thread = Joined::spawn(&format!("tower-{index}"), body)
                 .map_err(|source| TowerError::Thread { tower: index, source })?;
             towers.push(Tower { mailbox, replies, _thread: thread });
         }
-        Ok(Self { towers, net: net.clone(), poison })
+        Ok(Self { actors: towers, net: net.clone(), poison })
     }
 
     /// Hands a batch to every tower. At most [`BATCHES_IN_FLIGHT`] may wait for their outcome.
@@ -125,7 +125,7 @@ impl<M: Memory> Towers<M> {
     pub fn submit(
         &mut self, batch: Ready<M>, pass: Pass, probabilities: bool,
     ) -> Result<(), TowerError> {
-        for (tower, lease) in self.towers.iter().zip(batch.share(self.towers.len())) {
+        for (tower, lease) in self.actors.iter().zip(batch.share(self.actors.len())) {
             self.send(tower, Work::Batch { lease, pass, probabilities })?;
         }
         Ok(())
@@ -138,7 +138,7 @@ impl<M: Memory> Towers<M> {
     /// If a tower has failed.
     pub fn outcome(&mut self) -> Result<(Outcome, Vec<f32>), TowerError> {
         let mut whole: Option<(Outcome, Vec<f32>)> = None;
-        for tower in &self.towers {
+        for tower in &self.actors {
             let Reply::Batch { outcome, probabilities } = self.receive(tower)? else {
                 unreachable!("replies come in the order of the work")
             };
@@ -148,7 +148,7 @@ impl<M: Memory> Towers<M> {
             }
         }
         let (mut outcome, probabilities) = whole.expect("at least one tower");
-        outcome.times.scale(1.0 / self.towers.len() as f64);
+        outcome.times.scale(1.0 / self.actors.len() as f64);
         Ok((outcome, probabilities))
     }
 
@@ -157,7 +157,7 @@ impl<M: Memory> Towers<M> {
     /// # Errors
     /// If the device has no room, or a tower has failed.
     pub fn slots(&mut self, count: usize, bytes: usize) -> Result<Vec<M>, TowerError> {
-        let first = &self.towers[0];
+        let first = &self.actors[0];
         self.send(first, Work::Slots { count, bytes })?;
         match self.receive(first)? {
             Reply::Slots(slots) => Ok(slots?),
@@ -185,7 +185,7 @@ impl<M: Memory> Towers<M> {
     /// # Errors
     /// If a tower has failed.
     pub fn set_tensors(&mut self, tensors: &[Tensor]) -> Result<(), TowerError> {
-        let (devices, net) = (self.towers.len(), &self.net);
+        let (devices, net) = (self.actors.len(), &self.net);
         let part = |index| Part::of_device(index, devices, net.towers);
         self.ask_all(|i| Work::SetRows(weights::split(net, part(i), tensors)), drop)?;
         Ok(())
@@ -213,10 +213,10 @@ impl<M: Memory> Towers<M> {
     fn ask_all<T>(
         &self, work: impl Fn(usize) -> Work<M>, take: impl Fn(Reply<M>) -> T,
     ) -> Result<Vec<T>, TowerError> {
-        for (i, tower) in self.towers.iter().enumerate() {
+        for (i, tower) in self.actors.iter().enumerate() {
             self.send(tower, work(i))?;
         }
-        self.towers.iter().map(|tower| self.receive(tower).map(&take)).collect()
+        self.actors.iter().map(|tower| self.receive(tower).map(&take)).collect()
     }
 
     fn send(&self, tower: &Tower<M>, work: Work<M>) -> Result<(), TowerError> {
@@ -236,17 +236,21 @@ impl<M: Memory> Towers<M> {
 /// The thread of a tower. Its exchange ends are dropped after the poison is set, so that whoever
 /// meets the closed channel finds the reason.
 fn live<D: Device>(
-    mut core: Core<D>, mut exchange: Exchange, poison: &Poison, work: &Receiver<Work<D::Slot>>,
-    replies: &Sender<Reply<D::Slot>>,
+    index: usize, mut core: Core<D>, mut exchange: Exchange, poison: &Poison,
+    work: &Receiver<Work<D::Slot>>, replies: &Sender<Reply<D::Slot>>,
 ) {
     let served =
         catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)));
     match served {
         Ok(Ok(())) => {}
         Ok(Err(error)) => poison.set(error.to_string()),
-        Err(panic) => poison.set(panic_text(panic.as_ref())),
+        Err(panic) => {
+            poison.set(format!("a bug in tower {index}: {}", panic_text(panic.as_ref())));
+        }
     }
     drop(exchange);
+    // What waits will not be computed: its leases go home now, not with the handle.
+    work.try_iter().for_each(drop);
 }
 
 fn serve<D: Device>(

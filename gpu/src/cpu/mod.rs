@@ -1,6 +1,7 @@
 //! The CPU device: its own workers, plain memory, and the `cpu` version of every op.
 
 mod device;
+pub mod peak;
 pub(crate) mod gemm;
 mod pool;
 pub(crate) mod simd;
