@@ -2,6 +2,7 @@
 
 use crate::config::Init;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipeline::order::Shuffle;
 use std::path::PathBuf;
 
 /// Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012) from JPEGs.
@@ -115,6 +116,10 @@ pub struct RecipeArgs {
     /// PCA lighting.
     #[arg(long)]
     pub lighting: Option<Lighting>,
+    /// Order of the training images: global, block:N for storage that reads N neighbours faster,
+    /// or packed.
+    #[arg(long)]
+    pub order: Option<Shuffle>,
 }
 
 /// Where and with what to compute.

@@ -1,7 +1,7 @@
 //! The recipe of a run: preset < the user's TOML < flags, checked once, all problems at once.
 
 use gpu::ops::lrn::SIZE_MAX;
-use pipeline::augment::Lighting;
+use pipeline::{augment::Lighting, order::Shuffle};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -55,6 +55,9 @@ pub struct Data {
     pub crop: usize,
     /// PCA lighting (section 4.1).
     pub lighting: Lighting,
+    /// How training samples are ordered.
+    #[serde(default)]
+    pub order: Shuffle,
 }
 
 /// Section 5.

@@ -76,6 +76,7 @@ pub fn feed_config(
         batch: config.train.batch,
         crop: config.data.crop,
         seed: config.train.seed,
+        shuffle: config.data.order,
         workers,
         element: Element::F32,
         lighting: config.data.lighting,

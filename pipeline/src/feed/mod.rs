@@ -11,7 +11,7 @@ mod worker;
 use crate::{
     augment::{Augment, Element, Lighting},
     dataset::Split,
-    order::{Order, steps_per_epoch},
+    order::{Order, Shuffle, steps_per_epoch},
     ring::{Memory, Ready, Ring},
     source::{SampleError, Source},
     stats::{Counters, Snapshot},
@@ -46,6 +46,8 @@ pub struct FeedConfig {
     pub crop: usize,
     /// The run's seed: order and augmentation follow from it.
     pub seed: u64,
+    /// How training samples are ordered.
+    pub shuffle: Shuffle,
     /// Worker threads.
     pub workers: usize,
     /// What slots are made of.
@@ -127,7 +129,7 @@ impl<M: Memory> Feed<M> {
             let (split, batch) = (Split::Train, config.batch);
             return Err(FeedError::TooFew { split, images: len, batch });
         }
-        let order = Order::new(config.seed, len);
+        let order = Order::new(config.shuffle, config.seed, len);
         let plan = Plan::Train { order, per_epoch };
         Self::start(source, config, slots, plan, first_step..first_step + steps)
     }

@@ -75,6 +75,7 @@ fn config(workers: usize, on_corrupt: OnCorrupt) -> FeedConfig {
         batch: BATCH,
         crop: CROP,
         seed: 5,
+        shuffle: Shuffle::Global,
         workers,
         element: Element::F32,
         lighting: Lighting::Stddev,
