@@ -17,6 +17,7 @@ use std::{
 };
 
 pub use shards::Shards;
+pub(crate) use shards::agrees;
 pub(crate) use tree::read_into;
 pub use tree::{Listing, STATISTICS_MAX, Tree, TreeFile, list};
 
