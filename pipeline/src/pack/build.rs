@@ -89,7 +89,7 @@ pub enum PackError {
     Size { size: usize },
     #[error("a JPEG quality of {quality}, expected 1 to 100")]
     Quality { quality: u8 },
-    #[error("the source cannot be packed")]
+    #[error(transparent)]
     Source(#[from] OpenError),
     #[error(transparent)]
     Corrupt(SampleError),
