@@ -10,6 +10,8 @@ use std::{
 pub const FORMAT: u32 = 1;
 /// Its name.
 pub const FILE: &str = "dataset.json";
+/// Largest side of a stored picture, pixels.
+pub const SIZE_MAX: usize = 4096;
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -210,8 +212,11 @@ impl Dataset {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.size == 0 || self.size > SIZE_MAX {
+            return Err(format!("pictures of {} px, expected 1 to {SIZE_MAX}", self.size));
+        }
         let wanted = 3 * self.size * self.size;
-        if self.size == 0 || self.statistics.mean.len() != wanted {
+        if self.statistics.mean.len() != wanted {
             let found = self.statistics.mean.len();
             return Err(format!("a mean image of {found} values, expected {wanted}"));
         }
@@ -286,5 +291,10 @@ mod tests {
         wrong.store(dir.path()).expect("room");
         let error = Dataset::load(dir.path()).expect_err("wrong").to_string();
         assert!(error.contains("dataset.json") && error.contains("3 records"), "{error}");
+        for size in [0, SIZE_MAX + 1, usize::MAX] {
+            Dataset { size, ..dataset() }.store(dir.path()).expect("room");
+            let error = Dataset::load(dir.path()).expect_err("a size").to_string();
+            assert!(error.contains("expected 1 to 4096"), "{error}");
+        }
     }
 }

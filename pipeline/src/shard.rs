@@ -15,7 +15,7 @@
 //! | 64 | | the records' bytes, one after another |
 //! | index | 24 each | offset u64, length u32, label u32, CRC-32 of the bytes u32, zero u32 |
 
-use crate::dataset::{Encoding, ShardInfo};
+use crate::dataset::{Encoding, SIZE_MAX, ShardInfo};
 use memmap2::Mmap;
 use std::{
     fs::File,
@@ -228,6 +228,9 @@ impl Shard {
             return damaged("header", format!("encoding {}", u32_at(&map, 12)));
         };
         let (size, records) = (u32_at(&map, 16) as usize, u32_at(&map, 20));
+        if size == 0 || size > SIZE_MAX {
+            return damaged("header", format!("pictures of {size} px"));
+        }
         let (index, bytes) = (u64_at(&map, 24), u64_at(&map, 32));
         if found != bytes {
             return truncated(bytes);

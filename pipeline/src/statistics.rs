@@ -1,9 +1,9 @@
 //! The mean image and the covariance of the training pixels (section 4.1), in exact integers: the
 //! same sums whatever the order, so the same statistics for any number of jobs.
 
-use crate::dataset::Statistics;
+use crate::dataset::{SIZE_MAX, Statistics};
 
-/// Sums over pictures `[size, size, 3]`; up to 2^24 of them at a size of 4096 fit the integers.
+/// Sums over pictures `[size, size, 3]`; up to 2^24 of them at [`SIZE_MAX`] fit the integers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accumulator {
     size: usize,
@@ -14,11 +14,20 @@ pub struct Accumulator {
     products: [u128; 6],
 }
 
+// A row's products are added up in 32 bits.
+const _: () = assert!(SIZE_MAX as u64 * 255 * 255 <= u32::MAX as u64);
+// n sum(xy) of `finish` is a signed number of 128 bits: 2^24 images, SIZE_MAX^2 pixels, twice.
+const _: () = assert!((1 << 48) * (SIZE_MAX as u128).pow(4) * 255 * 255 <= i128::MAX as u128);
+
 const PAIRS: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
 
 impl Accumulator {
     /// Nothing yet.
+    ///
+    /// # Panics
+    /// If `size` is larger than [`SIZE_MAX`].
     pub fn new(size: usize) -> Self {
+        assert!(size <= SIZE_MAX, "pictures of {size} px");
         Self { size, images: 0, sums: vec![0; size * size * 3], products: [0; 6] }
     }
 
@@ -32,7 +41,6 @@ impl Accumulator {
         for (sum, value) in self.sums.iter_mut().zip(square) {
             *sum += u64::from(*value);
         }
-        // A row's products fit 32 bits: 4096 x 255^2.
         for row in square.chunks_exact(self.size * 3) {
             let mut products = [0_u32; 6];
             for pixel in row.chunks_exact(3) {
@@ -47,7 +55,11 @@ impl Accumulator {
     }
 
     /// Adds what another has counted.
+    ///
+    /// # Panics
+    /// If its pictures have another size.
     pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.size, other.size, "pictures of another size");
         self.images += other.images;
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, other)| *sum += other);
         self.products.iter_mut().zip(other.products).for_each(|(sum, other)| *sum += other);
@@ -162,6 +174,23 @@ mod tests {
         }
         let sum: f64 = pictures.iter().map(|p| f64::from(p[3 * 7 + 2])).sum();
         assert_eq!(found.mean[2 * size * size + 7], (sum / 7.0) as f32);
+    }
+
+    #[test]
+    fn the_brightest_pictures_are_counted_exactly() {
+        let mut sums = Accumulator::new(64);
+        sums.add(&[255; 64 * 64 * 3]);
+        assert_eq!(sums.finish().covariance, [[0.0; 3]; 3]);
+        sums.add(&[0; 64 * 64 * 3]);
+        let found = sums.finish();
+        // Half of the pixels at 0, half at 255: a variance of (255 / 2)^2 in every direction.
+        assert_eq!(found.covariance, [[16256.25; 3]; 3]);
+        assert!(found.mean.iter().all(|mean| *mean == 127.5));
+        assert!((found.eigenvalues[0] - 3.0 * 16256.25).abs() < 1e-9);
+        for _ in 0..40 {
+            sums.merge(&sums.clone()); // 2^41 pictures in the end: the integers hold
+        }
+        assert_eq!((sums.images(), sums.finish().covariance), (1 << 41, found.covariance));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 
 use super::{
     Progress,
+    ordered::{Broken, ordered},
     staging::{Staging, StagingError},
 };
 use crate::{
     dataset::{
-        Class, Dataset, DatasetError, Encoding, FORMAT, ShardInfo, Skipped, Split, SplitInfo,
+        Class, Dataset, DatasetError, Encoding, FORMAT, SIZE_MAX, ShardInfo, Skipped, Split,
+        SplitInfo,
     },
     decode::DecodeError,
     resize::{FILTER, Stored},
@@ -15,24 +17,18 @@ use crate::{
     source::{self, Encoded, OpenError, SampleError, TreeFile},
     statistics::Accumulator,
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::{
-    collections::BTreeMap,
+    fmt::Write as _,
     io,
     path::{Path, PathBuf},
-    thread,
 };
 
 /// Records of a shard: 200 MB of raw pictures at 256 px.
 pub const SHARD_RECORDS: u32 = 1024;
 /// JPEG quality where none is asked for.
 pub const QUALITY: u8 = 90;
-/// Pictures under way for each job: enough that the slowest does not stop the others.
-const AHEAD_PER_JOB: usize = 16;
 /// Share of a class that may be left out before the set is called incomplete.
 const SKIPPED_SHARE_MAX: f64 = 0.001;
-/// Largest side of a stored picture, pixels.
-const SIZE_MAX: usize = 4096;
 
 /// What to do about a file that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +65,19 @@ pub struct PackConfig {
 pub struct PackReport {
     /// As written to `dataset.json`.
     pub dataset: Dataset,
-    /// Classes that lost more than 0.1 % of their files: name, left out, in all.
-    pub incomplete: Vec<(String, u64, u64)>,
+    /// Classes that lost more than 0.1 % of their files.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// A class that lost too many of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The class's folder.
+    pub folder: PathBuf,
+    /// Files left out.
+    pub lost: u64,
+    /// Files in all.
+    pub files: u64,
 }
 
 /// A tree that cannot be packed.
@@ -82,20 +89,31 @@ pub enum PackError {
     Size { size: usize },
     #[error("a JPEG quality of {quality}, expected 1 to 100")]
     Quality { quality: u8 },
-    #[error("the source cannot be packed")]
+    #[error(transparent)]
     Source(#[from] OpenError),
-    #[error("{} cannot be decoded", path.display())]
-    Corrupt { path: PathBuf, source: SampleError },
+    #[error(transparent)]
+    Corrupt(SampleError),
     #[error("{split}: none of the {files} files can be decoded")]
     NothingLeft { split: Split, files: usize },
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    #[error("a bug in a packing thread: {0}")]
+    Panicked(String),
     #[error(transparent)]
     Shard(#[from] ShardError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Staging(#[from] StagingError),
+}
+
+impl From<Broken> for PackError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Thread(source) => Self::Thread(source),
+            Broken::Panicked(words) => Self::Panicked(words),
+        }
+    }
 }
 
 /// Packs a tree; `progress` hears of every picture. Written beside and renamed: `out` is whole or
@@ -119,7 +137,7 @@ pub fn build(
     let total = files.iter().map(|files| files.len() as u64).sum();
     let mut done = 0;
     let mut sums = Accumulator::new(config.size);
-    let mut splits = Vec::new();
+    let (mut splits, mut incomplete) = (Vec::new(), Vec::new());
     for (split, files) in Split::ALL.into_iter().zip(&files) {
         if files.is_empty() {
             continue;
@@ -132,13 +150,13 @@ pub fn build(
         if split == Split::Train {
             sums.merge(&counted);
         }
+        incomplete.extend(packer.incomplete(&classes));
         let info = packer.finish()?;
         if info.records == 0 {
             return Err(PackError::NothingLeft { split, files: files.len() });
         }
         splits.push(info);
     }
-    let incomplete = incomplete(config, &classes, &splits);
     let dataset = Dataset {
         format: FORMAT,
         size: config.size,
@@ -154,25 +172,6 @@ pub fn build(
     Ok(PackReport { dataset, incomplete })
 }
 
-/// Classes that lost too many files.
-fn incomplete(
-    config: &PackConfig, classes: &[Class], splits: &[SplitInfo],
-) -> Vec<(String, u64, u64)> {
-    let mut found = Vec::new();
-    for info in splits {
-        for (class, kept) in classes.iter().zip(&info.per_class) {
-            let prefix = Path::new(info.split.name()).join(&class.wnid);
-            let of_class = |skipped: &&Skipped| Path::new(&skipped.path).starts_with(&prefix);
-            let lost = info.skipped.iter().filter(of_class).count() as u64;
-            let all = kept + lost;
-            if lost as f64 > SKIPPED_SHARE_MAX * all as f64 {
-                found.push((config.source.join(&prefix).display().to_string(), lost, all));
-            }
-        }
-    }
-    found
-}
-
 /// One split being written.
 struct Packer<'a> {
     config: &'a PackConfig,
@@ -180,65 +179,45 @@ struct Packer<'a> {
     split: Split,
     writer: Option<ShardWriter>,
     shards: Vec<ShardInfo>,
+    /// By label, records written and files left out.
     per_class: Vec<u64>,
+    lost: Vec<u64>,
     skipped: Vec<Skipped>,
 }
 
-/// What a worker made of a file.
-type Made = (usize, Result<Vec<u8>, SampleError>);
-
 impl<'a> Packer<'a> {
     fn new(config: &'a PackConfig, dir: &'a Path, split: Split, classes: usize) -> Self {
-        let per_class = vec![0; classes];
-        Self { config, dir, split, writer: None, shards: vec![], per_class, skipped: vec![] }
+        Self {
+            config,
+            dir,
+            split,
+            writer: None,
+            shards: vec![],
+            per_class: vec![0; classes],
+            lost: vec![0; classes],
+            skipped: vec![],
+        }
     }
 
     /// Sends every file through the workers and writes what they made, in order.
     fn run(
         &mut self, files: &[TreeFile], written: &mut dyn FnMut(),
     ) -> Result<Accumulator, PackError> {
-        let (config, jobs) = (self.config, self.config.jobs.max(1));
-        let ahead = AHEAD_PER_JOB * jobs;
-        let (tasks, work) = bounded::<usize>(ahead);
-        let (results, made) = bounded::<Made>(ahead);
-        thread::scope(|scope| {
-            let workers = (0..jobs).map(|i| {
-                let (work, results) = (work.clone(), results.clone());
-                let body = move || prepare(config, files, &work, &results);
-                thread::Builder::new().name(format!("pack-{i}")).spawn_scoped(scope, body)
-            });
-            let workers = workers.collect::<Result<Vec<_>, _>>().map_err(PackError::Thread)?;
-            drop((work, results));
-            let outcome = self.write_in_order(files, ahead, &tasks, &made, written);
-            drop((tasks, made)); // on an error too: the workers find their channels closed
-            let mut sums = Accumulator::new(config.size);
-            for worker in workers {
-                sums.merge(&worker.join().expect("decoding does not panic"));
-            }
-            outcome.map(|()| sums)
-        })
-    }
-
-    /// Never more than `ahead` files are between the tasks and the shard.
-    fn write_in_order(
-        &mut self, files: &[TreeFile], ahead: usize, tasks: &Sender<usize>,
-        made: &Receiver<Made>, written: &mut dyn FnMut(),
-    ) -> Result<(), PackError> {
-        let (mut sent, mut next, mut early) = (0, 0, BTreeMap::new());
-        while next < files.len() {
-            while sent < files.len() && sent - next < ahead {
-                tasks.send(sent).expect("workers stay as long as there are tasks");
-                sent += 1;
-            }
-            let (index, record) = made.recv().expect("workers answer every task");
-            early.insert(index, record);
-            while let Some(record) = early.remove(&next) {
-                self.take(&files[next], record)?;
-                next += 1;
+        let config = self.config;
+        let workers = ordered(
+            config.jobs,
+            files.len(),
+            || Worker::new(config),
+            |worker, index| worker.record(&files[index].path),
+            |index, record| {
+                self.take(&files[index], record)?;
                 written();
-            }
-        }
-        Ok(())
+                Ok::<_, PackError>(())
+            },
+        )?;
+        let mut sums = Accumulator::new(config.size);
+        workers.iter().for_each(|worker| sums.merge(&worker.sums));
+        Ok(sums)
     }
 
     fn take(
@@ -246,21 +225,35 @@ impl<'a> Packer<'a> {
     ) -> Result<(), PackError> {
         match record {
             Ok(bytes) => self.push(file.label, &bytes),
-            Err(source) if self.config.on_corrupt == PackPolicy::Fail => {
-                Err(PackError::Corrupt { path: file.path.clone(), source })
+            Err(error) if self.config.on_corrupt == PackPolicy::Fail => {
+                Err(PackError::Corrupt(error))
             }
             Err(error) => {
-                let path = file.path.strip_prefix(&self.config.source).unwrap_or(&file.path);
                 let reason = match &error {
                     SampleError::Decode { source, .. } => source.to_string(),
-                    other => other.to_string(),
+                    SampleError::Read { source, .. } => source.to_string(),
+                    SampleError::Shard(error) => error.to_string(),
                 };
                 tracing::warn!(path = %file.path.display(), reason, "left out");
-                self.skipped
-                    .push(Skipped { path: path.to_string_lossy().into_owned(), reason });
+                let path = file.path.strip_prefix(&self.config.source).unwrap_or(&file.path);
+                self.skipped.push(Skipped { path: text(path), reason });
+                self.lost[file.label as usize] += 1;
                 Ok(())
             }
         }
+    }
+
+    /// Classes that lost too many files.
+    fn incomplete(&self, classes: &[Class]) -> Vec<Incomplete> {
+        let found = classes.iter().zip(&self.per_class).zip(&self.lost);
+        found
+            .filter_map(|((class, kept), &lost)| {
+                let folder = self.config.source.join(self.split.name()).join(&class.wnid);
+                let files = kept + lost;
+                let many = lost as f64 > SKIPPED_SHARE_MAX * files as f64;
+                many.then_some(Incomplete { folder, lost, files })
+            })
+            .collect()
     }
 
     fn push(&mut self, label: u32, bytes: &[u8]) -> Result<(), PackError> {
@@ -294,33 +287,34 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// A worker: files to records, and the sums over its pictures.
-fn prepare(
-    config: &PackConfig, files: &[TreeFile], work: &Receiver<usize>, results: &Sender<Made>,
-) -> Accumulator {
-    let mut sums = Accumulator::new(config.size);
-    let (mut stored, mut bytes, mut square) = (Stored::new(), vec![], vec![]);
-    for index in work {
-        let path = &files[index].path;
-        let mut record = || -> Result<Vec<u8>, SampleError> {
-            source::read_into(path, &mut bytes)?;
-            let encoded = Encoded { encoding: Encoding::Original, bytes: &bytes };
-            let place =
-                |source| SampleError::Decode { place: path.display().to_string(), source };
-            stored.square(encoded, config.size, &mut square).map_err(place)?;
-            let record = match config.encoding {
-                Encoding::Raw => square.clone(),
-                Encoding::Original => bytes.clone(),
-                Encoding::Jpeg => jpeg(&square, config).map_err(place)?,
-            };
-            sums.add(&square);
-            Ok(record)
-        };
-        if results.send((index, record())).is_err() {
-            break; // the writer gave up
-        }
+/// One thread: files to records, and the sums over its pictures.
+struct Worker<'a> {
+    config: &'a PackConfig,
+    sums: Accumulator,
+    stored: Stored,
+    bytes: Vec<u8>,
+    square: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(config: &'a PackConfig) -> Self {
+        let (sums, stored) = (Accumulator::new(config.size), Stored::new());
+        Self { config, sums, stored, bytes: vec![], square: vec![] }
     }
-    sums
+
+    fn record(&mut self, path: &Path) -> Result<Vec<u8>, SampleError> {
+        source::read_into(path, &mut self.bytes)?;
+        let encoded = Encoded { encoding: Encoding::Original, bytes: &self.bytes };
+        let place = |source| SampleError::Decode { place: path.display().to_string(), source };
+        self.stored.square(encoded, self.config.size, &mut self.square).map_err(place)?;
+        let record = match self.config.encoding {
+            Encoding::Raw => self.square.clone(),
+            Encoding::Original => self.bytes.clone(),
+            Encoding::Jpeg => jpeg(&self.square, self.config).map_err(place)?,
+        };
+        self.sums.add(&self.square);
+        Ok(record)
+    }
 }
 
 fn jpeg(square: &[u8], config: &PackConfig) -> Result<Vec<u8>, DecodeError> {
@@ -331,3 +325,18 @@ fn jpeg(square: &[u8], config: &PackConfig) -> Result<Vec<u8>, DecodeError> {
         .map_err(|e| DecodeError::Broken { format: "JPEG", reason: e.to_string() })?;
     Ok(bytes)
 }
+
+/// A path as text; what is not UTF-8 in it as `\xNN`.
+fn text(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}"); // writing to a String cannot fail
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! `OUT` finds all of it, and a run that dies leaves only `OUT.partial`.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,8 @@ use std::{
 pub enum StagingError {
     #[error("{} exists already", path.display())]
     Exists { path: PathBuf },
+    #[error("another process is writing {}", path.display())]
+    Busy { path: PathBuf },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot rename {} to {}", from.display(), to.display())]
@@ -28,46 +30,55 @@ impl StagingError {
     }
 }
 
-/// The folder `OUT.partial`, removed on drop unless it was [committed](Self::commit).
+/// The folder `OUT.partial`, removed on drop unless it was [committed](Self::commit), and locked: a
+/// second run to the same place would mix its files with ours.
 #[derive(Debug)]
 pub(crate) struct Staging {
     partial: PathBuf,
     out: PathBuf,
     committed: bool,
+    _lock: File, // goes with the process, however it ends
 }
 
 impl Staging {
     /// Creates `out.partial`, after clearing what an earlier run that died has left there.
-    /// An empty folder `out` is fine: the rename replaces it.
+    /// An empty folder `out` is removed now: one that cannot be, such as a mount point, could not be
+    /// replaced at the end either.
     ///
     /// # Errors
-    /// If `out` holds anything already, or its parent folder cannot be written.
+    /// If `out` holds anything already, another run writes there, or its parent folder cannot be
+    /// written.
     pub(crate) fn create(out: &Path) -> Result<Self, StagingError> {
-        match fs::read_dir(out) {
+        // The rename would meet a link itself, not the folder that it leads to.
+        let target = if out.is_symlink() { fs::canonicalize(out) } else { Ok(out.into()) };
+        let out = target.map_err(|_| StagingError::Exists { path: out.into() })?;
+        match fs::read_dir(&out) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
-                    return Err(StagingError::Exists { path: out.into() });
+                    return Err(StagingError::Exists { path: out });
                 }
+                fs::remove_dir(&out).map_err(StagingError::write(&out))?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) if out.is_file() => return Err(StagingError::Exists { path: out.into() }),
-            Err(error) => return Err(StagingError::write(out)(error)),
+            Err(_) if out.is_file() => return Err(StagingError::Exists { path: out }),
+            Err(error) => return Err(StagingError::write(&out)(error)),
         }
         let name = out.file_name().ok_or_else(|| {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "a folder without a name");
-            StagingError::write(out)(error)
+            StagingError::write(&out)(error)
         })?;
         let mut name = name.to_os_string();
         name.push(".partial");
         let partial = out.with_file_name(name);
-        match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StagingError::write(&partial)(error));
-            }
-            _ => {}
-        }
         fs::create_dir_all(&partial).map_err(StagingError::write(&partial))?;
-        Ok(Self { partial, out: out.into(), committed: false })
+        let lock = File::open(&partial).map_err(StagingError::write(&partial))?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(StagingError::Busy { path: out }),
+            // Some network file systems have no locks; there the user has to take care.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        clear(&partial).map_err(StagingError::write(&partial))?;
+        Ok(Self { partial, out, committed: false, _lock: lock })
     }
 
     /// Where to write meanwhile.
@@ -102,6 +113,19 @@ impl Drop for Staging {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// Removes what is in a folder.
+fn clear(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in a folder durable.
@@ -145,6 +169,47 @@ mod tests {
         fs::create_dir_all(dir.path().join("out.partial/train")).expect("writable");
         let staging = Staging::create(&out)?;
         assert_eq!(fs::read_dir(staging.path()).expect("readable").count(), 0);
+        Ok(())
+    }
+    #[test]
+    fn two_runs_to_the_same_place_are_kept_apart() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        let staging = Staging::create(&out)?;
+        fs::write(staging.path().join("a"), "b").map_err(StagingError::write(&out))?;
+        let error = Staging::create(&out).expect_err("the first one is at work");
+        assert!(matches!(error, StagingError::Busy { .. }), "{error}");
+        staging.commit()?;
+        assert_eq!(fs::read(out.join("a")).expect("readable"), b"b");
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_folder_is_replaced() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        fs::create_dir(&out).map_err(StagingError::write(&out))?;
+        let staging = Staging::create(&out)?;
+        fs::write(staging.path().join("a"), "b").map_err(StagingError::write(&out))?;
+        staging.commit()?;
+        assert!(out.join("a").exists());
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_and_one_that_leads_nowhere_refused() -> Result<(), StagingError> {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+        symlink(&target, &link).map_err(StagingError::write(&link))?;
+        let error = Staging::create(&link).expect_err("it leads nowhere");
+        assert!(matches!(error, StagingError::Exists { .. }), "{error}");
+        fs::create_dir(&target).map_err(StagingError::write(&target))?;
+        let staging = Staging::create(&link)?;
+        fs::write(staging.path().join("a"), "b").map_err(StagingError::write(&link))?;
+        staging.commit()?;
+        assert!(link.is_symlink() && target.join("a").exists() && link.join("a").exists());
         Ok(())
     }
 }

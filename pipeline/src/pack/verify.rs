@@ -1,11 +1,13 @@
-//! Reads every record of a packed set and holds it against its checksum.
+//! Reads every record of a packed set and holds it against its checksum; goes on after whatever is
+//! wrong, so that one look tells all.
 
+use super::Progress;
 use crate::{
-    dataset::{Encoding, Split},
-    shard::Shard,
-    source::{OpenError, Shards},
+    dataset::{Dataset, Encoding, SplitInfo},
+    shard::{Shard, ShardError},
+    source::{self, OpenError},
 };
-use std::path::Path;
+use std::{error::Error, fmt::Write as _, path::Path};
 
 /// What was read, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,60 +20,111 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
-/// Verifies a folder of shards, or one shard.
+/// Verifies a folder of shards, or one shard; `progress` hears of every record.
 ///
 /// # Errors
-/// If the folder or the shard cannot be opened at all; damaged records are listed in the report.
-pub fn verify(path: &Path) -> Result<VerifyReport, OpenError> {
-    let mut report = VerifyReport::default();
+/// If there is no such folder or file, or `dataset.json` cannot be used; what is wrong with shards
+/// and records is listed in the report.
+pub fn verify(
+    path: &Path, progress: &(dyn Fn(Progress) + Sync),
+) -> Result<VerifyReport, OpenError> {
+    let mut reader = Reader { report: VerifyReport::default(), total: 0, progress };
     if path.is_file() {
-        report.read(&Shard::open(path)?);
-        return Ok(report);
-    }
-    if !path.is_dir() {
-        return Err(OpenError::Missing { path: path.into() });
-    }
-    let set = Shards::open(path)?;
-    for split in Split::ALL {
-        for shard in set.shards(split) {
-            report.read(shard);
-        }
-        let Some(info) = set.dataset().split(split) else { continue };
-        let mut counts = vec![0; info.per_class.len()];
-        for shard in set.shards(split) {
-            (0..shard.len()).for_each(|record| counts[shard.label(record) as usize] += 1);
-        }
-        for (class, (found, wanted)) in counts.iter().zip(&info.per_class).enumerate() {
-            if found != wanted {
-                let name = &set.dataset().classes[class].wnid;
-                let says =
-                    format!("{split}: class {name} has {found} records, expected {wanted}");
-                report.problems.push(says);
+        match Shard::open(path) {
+            Err(error @ ShardError::Open { .. }) => return Err(error.into()),
+            Err(error) => reader.problem(&error),
+            Ok(shard) => {
+                reader.total = shard.len().into();
+                reader.read(&shard);
             }
         }
+    } else if path.is_dir() {
+        let dataset = Dataset::load(path)?;
+        reader.total = dataset.splits.iter().map(|info| info.records).sum();
+        dataset.splits.iter().for_each(|info| reader.split(path, &dataset, info));
+    } else {
+        return Err(OpenError::Missing { path: path.into() });
     }
-    Ok(report)
+    Ok(reader.report)
 }
 
-impl VerifyReport {
-    fn read(&mut self, shard: &Shard) {
-        self.shards += 1;
-        for record in 0..shard.len() {
-            self.records += 1;
-            match shard.record(record) {
-                Err(error) => self.problems.push(error.to_string()),
-                Ok(found) => {
-                    let expected = shard.size() * shard.size() * 3;
-                    if shard.encoding() == Encoding::Raw && found.bytes.len() != expected {
-                        self.problems.push(format!(
-                            "{}: record {record} at byte {}: {} bytes, expected {expected}",
-                            shard.path().display(),
-                            shard.offset(record),
-                            found.bytes.len()
-                        ));
+struct Reader<'a> {
+    report: VerifyReport,
+    total: u64,
+    progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl Reader<'_> {
+    fn split(&mut self, dir: &Path, dataset: &Dataset, info: &SplitInfo) {
+        let classes = dataset.classes.len();
+        let (mut counts, mut all) = (vec![0; classes], true);
+        for wanted in &info.shards {
+            let opened = Shard::open(&dir.join(&wanted.file)).map_err(OpenError::from);
+            let shard = match opened {
+                Ok(shard) => shard,
+                Err(error) => {
+                    self.problem(&error);
+                    all = false;
+                    continue;
+                }
+            };
+            if let Err(error) = source::agrees(&shard, wanted, dataset) {
+                self.problem(&error);
+            }
+            self.read(&shard);
+            for record in 0..shard.len() {
+                let label = shard.label(record);
+                match counts.get_mut(label as usize) {
+                    Some(count) => *count += 1,
+                    None => {
+                        let path = shard.path().into();
+                        self.problem(&OpenError::Label { path, record, label, classes });
                     }
                 }
             }
         }
+        // With a shard missing, the counts would only repeat that.
+        for (class, (found, wanted)) in counts.iter().zip(&info.per_class).enumerate() {
+            if all && found != wanted {
+                let (split, name) = (info.split, &dataset.classes[class].wnid);
+                let says =
+                    format!("{split}: class {name} has {found} records, expected {wanted}");
+                self.report.problems.push(says);
+            }
+        }
+    }
+
+    fn read(&mut self, shard: &Shard) {
+        self.report.shards += 1;
+        let expected = shard.size() * shard.size() * 3;
+        for record in 0..shard.len() {
+            match shard.record(record) {
+                Err(error) => self.problem(&error),
+                Ok(found) if shard.encoding() == Encoding::Raw => {
+                    let found = found.bytes.len();
+                    if found != expected {
+                        let (path, offset) = (shard.path().display(), shard.offset(record));
+                        self.report.problems.push(format!(
+                            "{path}: record {record} at byte {offset}: {found} bytes, expected \
+                             {expected}",
+                        ));
+                    }
+                }
+                Ok(_) => {}
+            }
+            self.report.records += 1;
+            (self.progress)(Progress { done: self.report.records, total: self.total });
+        }
+    }
+
+    /// An error and its causes, in one line.
+    fn problem(&mut self, error: &dyn Error) {
+        let mut line = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let _ = write!(line, ": {error}"); // writing to a String cannot fail
+            cause = error.source();
+        }
+        self.report.problems.push(line);
     }
 }

@@ -17,6 +17,7 @@ use std::{
 };
 
 pub use shards::Shards;
+pub(crate) use shards::agrees;
 pub(crate) use tree::read_into;
 pub use tree::{Listing, STATISTICS_MAX, Tree, TreeFile, list};
 
@@ -82,6 +83,10 @@ pub enum OpenError {
     Missing { path: PathBuf },
     #[error("{}: neither {} nor a folder `train` is in it", path.display(), dataset::FILE)]
     NotData { path: PathBuf },
+    #[error("{}: no folder `train` is in it", path.display())]
+    NotATree { path: PathBuf },
+    #[error("{}: the name of a class is not UTF-8", path.display())]
+    ClassName { path: PathBuf },
     #[error("{}: no {split} images", path.display())]
     Empty { path: PathBuf, split: Split },
     #[error("{}: one class only ({class}), and a classifier needs two", path.display())]

@@ -2,7 +2,7 @@
 
 use super::{Encoded, OpenError, SampleError, Source};
 use crate::{
-    dataset::{Class, Dataset, Split, Statistics},
+    dataset::{Class, Dataset, ShardInfo, Split, Statistics},
     shard::Shard,
 };
 use std::path::{Path, PathBuf};
@@ -55,8 +55,42 @@ impl Shards {
         &self.splits[split as usize].shards
     }
 
+    /// The records of a class in a split, in order.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    pub fn of_class(&self, split: Split, label: u32) -> &[u32] {
+        &self.part(split).by_class[label as usize]
+    }
+
     fn part(&self, split: Split) -> &Part {
         &self.splits[split as usize]
+    }
+}
+
+/// Holds a shard against what `dataset.json` says of it.
+///
+/// # Errors
+/// If it is another one.
+pub(crate) fn agrees(
+    shard: &Shard, wanted: &ShardInfo, dataset: &Dataset,
+) -> Result<(), OpenError> {
+    let index = |crc32: u32, records: u32| format!("{crc32:08x} of {records} records");
+    let (found, expected) = (shard.encoding().name(), dataset.encoding.name());
+    let said = [
+        ("the encoding", found.to_owned(), expected.to_owned()),
+        ("the size", shard.size().to_string(), dataset.size.to_string()),
+        (
+            "the checksum",
+            index(shard.crc32(), shard.len()),
+            index(wanted.crc32, wanted.records),
+        ),
+    ];
+    match said.into_iter().find(|(_, found, expected)| found != expected) {
+        Some((what, found, expected)) => {
+            Err(OpenError::Mismatch { path: shard.path().into(), what, found, expected })
+        }
+        None => Ok(()),
     }
 }
 
@@ -66,32 +100,13 @@ impl Part {
         part.by_class.resize(dataset.classes.len(), vec![]);
         let Some(info) = dataset.split(split) else { return Ok(part) };
         for wanted in &info.shards {
-            let path = dir.join(&wanted.file);
-            let shard = Shard::open(&path)?;
-            let mismatch = |what, found: String, expected: String| {
-                Err(OpenError::Mismatch { path: path.clone(), what, found, expected })
-            };
-            if shard.encoding() != dataset.encoding {
-                let (found, expected) = (shard.encoding().name(), dataset.encoding.name());
-                return mismatch("the encoding", found.into(), expected.into());
-            }
-            if shard.size() != dataset.size {
-                return mismatch(
-                    "the size",
-                    shard.size().to_string(),
-                    dataset.size.to_string(),
-                );
-            }
-            if shard.crc32() != wanted.crc32 || shard.len() != wanted.records {
-                let found = format!("{:08x} of {} records", shard.crc32(), shard.len());
-                let expected = format!("{:08x} of {} records", wanted.crc32, wanted.records);
-                return mismatch("the checksum", found, expected);
-            }
+            let shard = Shard::open(&dir.join(&wanted.file))?;
+            agrees(&shard, wanted, dataset)?;
             let first = *part.firsts.last().expect("never empty");
             for record in 0..shard.len() {
                 let label = shard.label(record);
                 let Some(class) = part.by_class.get_mut(label as usize) else {
-                    let classes = dataset.classes.len();
+                    let (path, classes) = (shard.path().into(), dataset.classes.len());
                     return Err(OpenError::Label { path, record, label, classes });
                 };
                 class.push(first as u32 + record);

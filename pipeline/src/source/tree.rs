@@ -7,7 +7,7 @@ use crate::{
     statistics::Accumulator,
 };
 use std::{
-    fs::{self, File},
+    fs::{self, File, FileType},
     io::{self, Read as _},
     path::{Path, PathBuf},
     thread,
@@ -29,14 +29,22 @@ pub struct TreeFile {
 /// Classes and files of a tree, splits in order.
 pub type Listing = (Vec<Class>, [Vec<TreeFile>; 2]);
 
-/// Lists a tree. Classes are the folders of `train` in sorted order; hidden files are left out.
+/// Lists a tree. Classes are the folders of `train` in sorted order; hidden files are left out, and
+/// so is what is neither a file nor a link to one. Links are followed.
 ///
 /// # Errors
-/// If a folder cannot be read, `train` is empty, has one class only, or lacks a class of `val`.
+/// If a folder cannot be read or has no UTF-8 name, `train` is empty, has one class only, or lacks a
+/// class of `val`.
 pub fn list(dir: &Path) -> Result<Listing, OpenError> {
-    let train = dir.join(Split::Train.name());
-    let names =
-        sorted(&train)?.into_iter().filter(|path| path.is_dir()).map(|path| name(&path));
+    if !dir.is_dir() {
+        return Err(OpenError::Missing { path: dir.into() });
+    }
+    if let Err(error) = fs::metadata(dir.join(Split::Train.name()))
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        return Err(OpenError::NotATree { path: dir.into() });
+    }
+    let names = folders(&dir.join(Split::Train.name()))?.into_iter().map(|(wnid, _)| wnid);
     let classes: Vec<Class> = names.map(|wnid| Class { name: wnid.clone(), wnid }).collect();
     if let [only] = classes.as_slice() {
         return Err(OpenError::OneClass { path: dir.into(), class: only.wnid.clone() });
@@ -47,16 +55,21 @@ pub fn list(dir: &Path) -> Result<Listing, OpenError> {
         if split == Split::Val && !folder.is_dir() {
             continue; // a set may have none
         }
-        for class in sorted(&folder)?.into_iter().filter(|path| path.is_dir()) {
-            let wnid = name(&class);
+        for (wnid, class) in folders(&folder)? {
             let label = classes.binary_search_by(|class| class.wnid.cmp(&wnid));
-            let label = label.map_err(|_| OpenError::UnknownClass {
-                path: class.clone(),
-                class: wnid.clone(),
-            })?;
+            let Ok(label) = label else {
+                return Err(OpenError::UnknownClass { path: class, class: wnid });
+            };
             let list = &mut files[split as usize];
-            let within = sorted(&class)?.into_iter().filter(|path| path.is_file());
-            list.extend(within.map(|path| TreeFile { path, label: label as u32 }));
+            let before = list.len();
+            // What cannot be looked at is kept: reading it tells why.
+            let within = sorted(&class)?.into_iter();
+            let within =
+                within.filter(|(_, kind)| kind.as_ref().map_or(true, FileType::is_file));
+            list.extend(within.map(|(path, _)| TreeFile { path, label: label as u32 }));
+            if split == Split::Train && list.len() == before {
+                tracing::warn!(path = %class.display(), "a class without training images");
+            }
         }
     }
     if files[0].is_empty() {
@@ -65,28 +78,60 @@ pub fn list(dir: &Path) -> Result<Listing, OpenError> {
     Ok((classes, files))
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// The folders in a folder and their names, sorted.
+fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
+    let mut folders = Vec::new();
+    for (path, kind) in sorted(folder)? {
+        match kind {
+            Ok(kind) if kind.is_dir() => {}
+            Ok(_) => continue,
+            Err(source) => return Err(OpenError::List { path, source }),
+        }
+        match path.file_name().unwrap_or_default().to_str() {
+            Some(name) => folders.push((name.to_owned(), path)),
+            None => return Err(OpenError::ClassName { path }),
+        }
+    }
+    Ok(folders)
 }
 
-fn sorted(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
+/// What is in a folder, hidden files aside, with what the links lead to, sorted.
+fn sorted(folder: &Path) -> Result<Vec<(PathBuf, io::Result<FileType>)>, OpenError> {
+    let entry = |entry: fs::DirEntry| {
+        let kind = match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => {
+                fs::metadata(entry.path()).map(|target| target.file_type())
+            }
+            kind => kind,
+        };
+        (entry.path(), kind)
+    };
     let entries = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+        entries.map(|found| found.map(entry)).collect::<io::Result<Vec<_>>>()
     });
-    let mut paths =
+    let mut entries =
         entries.map_err(|source| OpenError::List { path: folder.into(), source })?;
-    paths.retain(|path| !name(path).starts_with('.'));
-    paths.sort();
-    Ok(paths)
+    entries.retain(|(path, _)| {
+        !path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b".")
+    });
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
 }
+
+/// Largest file that is read as a picture: an archive among the pictures must not fill the memory.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads a whole file into `bytes`, whose memory is used again.
 pub(crate) fn read_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), SampleError> {
     bytes.clear();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(bytes))
-        .map(drop)
-        .map_err(|source| SampleError::Read { path: path.into(), source })
+    let mut read = || -> io::Result<()> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() > FILE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        file.take(FILE_BYTES_MAX).read_to_end(bytes).map(drop)
+    };
+    read().map_err(|source| SampleError::Read { path: path.into(), source })
 }
 
 /// A tree as a data set, with no packing.
@@ -237,6 +282,8 @@ mod tests {
         let fails = |path: &Path| open(path, 8, 1).expect_err("no data").to_string();
         assert!(fails(&dir.path().join("nowhere")).contains("no such folder"));
         assert!(fails(dir.path()).contains("neither dataset.json nor a folder `train`"));
+        let error = list(dir.path()).expect_err("no tree").to_string();
+        assert!(error.contains("no folder `train` is in it"), "{error}");
         fs::create_dir(dir.path().join("train")).expect("a folder");
         assert!(fails(dir.path()).contains("no train images"));
         tree(dir.path(), &["n1"]);
@@ -245,5 +292,51 @@ mod tests {
         open(dir.path(), 8, 1).expect("two classes");
         fs::create_dir(dir.path().join("val/n9")).expect("a folder");
         assert!(fails(dir.path()).contains("class n9 is not in `train`"));
+    }
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_none_that_leads_nowhere_is_lost() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a folder");
+        tree(dir.path(), &["n1", "n2"]);
+        let (train, elsewhere) = (dir.path().join("train"), dir.path().join("elsewhere"));
+        fs::rename(train.join("n2"), &elsewhere).expect("the same file system");
+        symlink(&elsewhere, train.join("n2")).expect("room");
+        symlink(elsewhere.join("0.JPEG"), train.join("n1/linked.JPEG")).expect("room");
+        symlink(elsewhere.join("gone"), train.join("n1/nowhere.JPEG")).expect("room");
+        fs::create_dir(train.join("n1/a_folder")).expect("room");
+        fs::write(train.join("n1/.hidden"), "").expect("room");
+        let (classes, [files, _]) = list(dir.path()).expect("a tree");
+        assert_eq!((classes.len(), files.len()), (2, 5 + 3));
+        let error = read_into(&train.join("n1/nowhere.JPEG"), &mut vec![]).expect_err("gone");
+        let SampleError::Read { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+        symlink(elsewhere.join("gone"), train.join("n3")).expect("room");
+        let error = list(dir.path()).expect_err("a class that leads nowhere").to_string();
+        assert!(error.contains("cannot list") && error.contains("train/n3"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")] // others know UTF-8 names only
+    #[test]
+    fn a_class_whose_name_is_no_text_is_refused() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+        let dir = tempfile::tempdir().expect("a folder");
+        tree(dir.path(), &["n1", "n2"]);
+        let name = OsStr::from_bytes(b"caf\xe9");
+        fs::create_dir(dir.path().join("train").join(name)).expect("room");
+        let error = list(dir.path()).expect_err("no text").to_string();
+        assert!(error.contains("not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_file_too_large_for_a_picture_is_not_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("archive.tar");
+        let file = File::create(&path).expect("room");
+        file.set_len(FILE_BYTES_MAX + 1).expect("a sparse file takes no room");
+        let (mut bytes, error) = (vec![], io::ErrorKind::FileTooLarge);
+        let found = read_into(&path, &mut bytes).expect_err("too large");
+        let SampleError::Read { source, .. } = found else { panic!("{found}") };
+        assert_eq!((source.kind(), bytes.capacity()), (error, 0));
     }
 }

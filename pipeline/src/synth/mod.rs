@@ -68,12 +68,12 @@ pub enum SynthError {
     Staging(#[from] StagingError),
 }
 
-/// Below this a texture cannot be told from another.
-const SIDE_MIN: usize = 16;
-/// Keeps the longer side well under JPEG's 65535.
-const SIDE_MAX: usize = 8192;
-/// File names have six digits.
-const PER_CLASS_MAX: usize = 999_999;
+/// Smallest shorter side, pixels: below it a texture cannot be told from another.
+pub const SIDE_MIN: usize = 16;
+/// Largest shorter side, pixels: keeps the longer one well under JPEG's 65535.
+pub const SIDE_MAX: usize = 8192;
+/// Pictures of a class in a split: file names have six digits.
+pub const PER_CLASS_MAX: usize = 999_999;
 
 /// One picture to write.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,193 @@
+//! The command line.
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use pipeline::{dataset, pack, synth};
+use std::{num::NonZeroUsize, path::PathBuf, thread};
+
+/// Packs trees of pictures into shard files for training, and looks after them.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pack DIR/train/CLASS/* and DIR/val/CLASS/* into shards and dataset.json.
+    Build(BuildArgs),
+    /// Make a tree of procedural JPEGs, to try things on.
+    Synth(SynthArgs),
+    /// Read everything and hold it against its checksums.
+    Verify(VerifyArgs),
+    /// Tell what is in a packed set.
+    Inspect(InspectArgs),
+}
+
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// Pixels, ready to crop: fastest to read, 200 kB each at 256 px.
+    Raw,
+    /// The rescaled picture as a JPEG.
+    Jpeg,
+    /// The file as it is; rescaled when read.
+    Original,
+}
+
+impl From<Encoding> for dataset::Encoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Raw => Self::Raw,
+            Encoding::Jpeg => Self::Jpeg,
+            Encoding::Original => Self::Original,
+        }
+    }
+}
+
+/// What to do about a file that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnCorrupt {
+    /// Leave it out and list it.
+    Skip,
+    /// Give up.
+    Fail,
+}
+
+impl From<OnCorrupt> for pack::PackPolicy {
+    fn from(policy: OnCorrupt) -> Self {
+        match policy {
+            OnCorrupt::Skip => Self::Skip,
+            OnCorrupt::Fail => Self::Fail,
+        }
+    }
+}
+
+/// `prepack build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The tree: DIR/train/CLASS/*.JPEG, and DIR/val likewise if there is one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: PathBuf,
+    /// Where to write: a folder that is not there yet, or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Side of a stored picture, pixels.
+    #[arg(long, default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..=dataset::SIZE_MAX as i64))]
+    pub(crate) size: u16,
+    /// Threads [default: one a core].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// What a record holds.
+    #[arg(long, value_enum, default_value_t = Encoding::Raw)]
+    pub(crate) encoding: Encoding,
+    /// JPEG quality, with --encoding jpeg [default: 90].
+    #[arg(long, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) quality: Option<u8>,
+    /// What to do about a file that cannot be decoded.
+    #[arg(long, value_enum, default_value_t = OnCorrupt::Skip)]
+    pub(crate) on_corrupt: OnCorrupt,
+}
+
+/// `prepack synth`.
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// Classes.
+    #[arg(long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=synth::CLASSES_MAX as i64))]
+    pub(crate) classes: u32,
+    /// Training pictures of each class.
+    #[arg(long, value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=synth::PER_CLASS_MAX as i64))]
+    pub(crate) per_class: u32,
+    /// Validation pictures of each class.
+    #[arg(long, value_name = "N", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(..=synth::PER_CLASS_MAX as i64))]
+    pub(crate) val_per_class: u32,
+    /// Another seed, other pictures of the same classes.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where to write: a folder that is not there yet, or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Threads [default: one a core].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// The pictures' shorter side, pixels [default: as in ILSVRC, mostly 500 x 375].
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32)
+        .range(synth::SIDE_MIN as i64..=synth::SIDE_MAX as i64))]
+    pub(crate) side: Option<u32>,
+}
+
+/// `prepack verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A folder that `prepack build` wrote, or one shard of it.
+    #[arg(value_name = "DIR|SHARD")]
+    pub(crate) path: PathBuf,
+}
+
+/// `prepack inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A folder that `prepack build` wrote.
+    #[arg(value_name = "DIR")]
+    pub(crate) path: PathBuf,
+    /// Write a few training pictures of each class to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
+}
+
+impl BuildArgs {
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.map_or_else(cores, NonZeroUsize::get)
+    }
+}
+
+impl SynthArgs {
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.map_or_else(cores, NonZeroUsize::get)
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+impl Cli {
+    /// Parses the command line; ends the process with code 2 if it makes no sense.
+    pub(crate) fn parse_checked() -> Self {
+        let cli = Self::parse();
+        if let Command::Build(args) = &cli.command
+            && args.quality.is_some()
+            && args.encoding != Encoding::Jpeg
+        {
+            let mut command = Self::command();
+            command.build();
+            let build = command.find_subcommand_mut("build").expect("it was parsed");
+            let says = "--quality needs --encoding jpeg";
+            build.error(ErrorKind::ArgumentConflict, says).exit();
+        }
+        cli
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_defaults_are_the_library_s() {
+        let help =
+            BuildArgs::augment_args(clap::Command::new("build")).render_help().to_string();
+        assert!(help.contains(&format!("[default: {}]", pack::QUALITY)), "{help}");
+    }
+}
