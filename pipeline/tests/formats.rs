@@ -36,8 +36,11 @@ fn pixels(label: u32, i: u32) -> Vec<u8> {
     (0..SIZE).flat_map(|y| (0..SIZE).flat_map(move |x| pixel(x, y))).collect()
 }
 
-/// What is in the shards: file, split, (label, picture) by record.
-const SHARDS: [(&str, Split, &[(u32, u32)]); 3] = [
+/// Label and picture.
+type Record = (u32, u32);
+
+/// What is in the shards: file, split, records.
+const SHARDS: [(&str, Split, &[Record]); 3] = [
     ("train-00000.shard", Split::Train, &[(0, 0), (0, 1)]),
     ("train-00001.shard", Split::Train, &[(1, 0), (1, 1)]),
     ("val-00000.shard", Split::Val, &[(0, 2), (1, 2)]),

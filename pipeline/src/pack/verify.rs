@@ -74,12 +74,11 @@ impl Reader<'_> {
             self.read(&shard);
             for record in 0..shard.len() {
                 let label = shard.label(record);
-                match counts.get_mut(label as usize) {
-                    Some(count) => *count += 1,
-                    None => {
-                        let path = shard.path().into();
-                        self.problem(&OpenError::Label { path, record, label, classes });
-                    }
+                if let Some(count) = counts.get_mut(label as usize) {
+                    *count += 1;
+                } else {
+                    let path = shard.path().into();
+                    self.problem(&OpenError::Label { path, record, label, classes });
                 }
             }
         }

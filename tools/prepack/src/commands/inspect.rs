@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use pipeline::{
     dataset::{Dataset, Split, Statistics},
     pack::contact_sheet,
-    source::Shards,
+    source::{Shards, Source as _},
 };
 use std::{
     fmt::Write as _,
@@ -38,11 +38,14 @@ pub(crate) fn run(args: &InspectArgs, screen: &Screen) -> Result<()> {
         let picture = image::RgbImage::from_raw(width, height, sheet.image.rgb);
         write(png, &picture.context("a sheet has three bytes a pixel")?)
             .with_context(|| format!("cannot write {}", png.display()))?;
+        let classes = match set.classes().len() {
+            all if all > sheet.rows => format!("the first {} of {all} classes", sheet.rows),
+            all => format!("{all} classes"),
+        };
         screen.remark(&format!(
-            "{}: {} training pictures of each of the first {} classes",
+            "{}: up to {} training pictures of each of {classes}",
             png.display(),
-            sheet.columns,
-            sheet.rows
+            sheet.columns
         ));
     }
     Ok(())
