@@ -75,7 +75,7 @@ pub fn run(args: &BatchArgs) -> Result<Done> {
     Ok(Done::All)
 }
 
-/// `pixels` f32 [n, 3, crop, crop], `labels` u32 [n], `ids` u64 [n].
+/// `pixels` f32 `[n, 3, crop, crop]`, `labels` u32 `[n]`, `ids` u64 `[n]`.
 fn store(path: &Path, batch: &Batch, pixels: &[f32], config: &Config) -> Result<()> {
     let (n, crop) = (config.train.batch, config.data.crop);
     let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes);

@@ -1,6 +1,6 @@
 //! How far a long task is, told to whoever draws the bar.
 
-/// Passed to the callback of [`build`](super::build) and [`synth`](crate::synth::synth), from
+/// Passed to the callback of [`build`](crate::pack::build()) and [`synth`](crate::synth::synth), from
 /// any thread, after each picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
