@@ -117,19 +117,33 @@ impl Device for Cpu {
         accumulate: bool, y: &mut Buffer,
     ) {
         let b = b.map(|b| &b[..]);
-        conv::cpu::forward(&self.pool, &mut self.scratch, op, n, x, w, b, accumulate, y);
+        let algorithm = conv::algorithm(op, conv::Pass::Forward);
+        conv::cpu::forward(
+            algorithm,
+            &self.pool,
+            &mut self.scratch,
+            op,
+            n,
+            x,
+            w,
+            b,
+            accumulate,
+            y,
+        );
     }
 
     fn conv_backward_data(
         &mut self, op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
-        conv::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
+        let algorithm = conv::algorithm(op, conv::Pass::BackwardData);
+        conv::cpu::backward_data(algorithm, &self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
     fn conv_backward_weight(
         &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
     ) {
-        conv::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
+        let algorithm = conv::algorithm(op, conv::Pass::BackwardWeight);
+        conv::cpu::backward_weight(algorithm, &self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
 
     fn bias_backward(&mut self, n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer) {

@@ -5,6 +5,8 @@ pub mod peak;
 pub(crate) mod gemm;
 mod pool;
 pub(crate) mod simd;
+pub(crate) mod tile;
+pub(crate) mod vector;
 
 pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;

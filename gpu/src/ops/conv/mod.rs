@@ -2,6 +2,8 @@
 
 pub(crate) mod cpu;
 
+pub use cpu::{Algorithm, Pass, algorithm};
+
 /// `y[n, k, i, j] = b[k] + sum_{c, u, v} w[k, offset + c, u, v] x[n, c, s i + u - p, s j + v - p]`,
 /// pixels outside read as zero.
 ///

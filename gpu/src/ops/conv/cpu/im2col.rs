@@ -1,7 +1,7 @@
-//! On the CPU: each worker takes a share of the images; each image's windows are laid out as columns
+//! Each worker takes a share of the images; each image's windows are laid out as columns
 //! (im2col) and multiplied by the kernels.
 
-use super::Conv;
+use super::{Conv, scratch_of};
 use crate::cpu::{
     Pool,
     gemm::{Matrix, multiply},
@@ -51,15 +51,7 @@ impl Sizes {
     }
 }
 
-/// At least `len` floats of the device's scratch memory.
-fn scratch_of(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    &mut scratch[..len]
-}
-
-pub(crate) fn forward(
+pub(super) fn forward(
     pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], w: &[f32],
     b: Option<&[f32]>, accumulate: bool, y: &mut [f32],
 ) {
@@ -91,7 +83,7 @@ pub(crate) fn forward(
     });
 }
 
-pub(crate) fn backward_data(
+pub(super) fn backward_data(
     pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, dy: &[f32], w: &[f32],
     dx: &mut [f32],
 ) {
@@ -115,7 +107,7 @@ pub(crate) fn backward_data(
     });
 }
 
-pub(crate) fn backward_weight(
+pub(super) fn backward_weight(
     pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], dy: &[f32],
     dw: &mut [f32],
 ) {

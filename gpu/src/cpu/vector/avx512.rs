@@ -1,0 +1,135 @@
+//! AVX-512 F and VL: sixteen floats in each of thirty-two registers.
+
+use super::{Kernel, Simd, apart};
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd,
+    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+};
+
+/// The proof that this CPU has AVX-512 F and VL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has AVX-512 F and VL.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+fn outline<K: Kernel>(avx512: Avx512, kernel: K) -> K::Out {
+    kernel.run(avx512)
+}
+
+const L: usize = 16;
+
+/// The first `len` lanes.
+#[inline(always)]
+fn first(len: usize) -> u16 {
+    assert!(len < L, "{len} floats are a whole vector");
+    (1 << len) - 1
+}
+
+// SAFETY, of every block below: `self` is the proof that the CPU has the instruction; references to
+// arrays, and masks of as many lanes as a slice is long, cover what is read and written.
+impl Simd<L> for Avx512 {
+    type V = __m512;
+    const ROWS_MAX: [usize; 4] = [0, 14, 14, 9];
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Out {
+        // SAFETY: see above.
+        unsafe { apart(outline::<K> as unsafe fn(Self, K) -> K::Out)(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; L]) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_part(self, from: &[f32]) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_maskz_loadu_ps(first(from.len()), from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; L]) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_part(self, v: Self::V, to: &mut [f32]) {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, r: [Self::V; L]) -> [Self::V; L] {
+        let mut quads = r;
+        // SAFETY: see above.
+        unsafe {
+            // Columns j, 4 + j, 8 + j and 12 + j of four rows, side by side, in quads[4 g + j].
+            for g in 0..4 {
+                let [a, b, c, d] = [r[4 * g], r[4 * g + 1], r[4 * g + 2], r[4 * g + 3]];
+                let ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                quads[4 * g] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                quads[4 * g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+                let ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                quads[4 * g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                quads[4 * g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            }
+            let mut columns = quads;
+            for j in 0..4 {
+                let [a, b, c, d] = [quads[j], quads[4 + j], quads[8 + j], quads[12 + j]];
+                let left = _mm512_shuffle_f32x4::<0x44>(a, b);
+                let right = _mm512_shuffle_f32x4::<0x44>(c, d);
+                columns[j] = _mm512_shuffle_f32x4::<0x88>(left, right);
+                columns[4 + j] = _mm512_shuffle_f32x4::<0xDD>(left, right);
+                let left = _mm512_shuffle_f32x4::<0xEE>(a, b);
+                let right = _mm512_shuffle_f32x4::<0xEE>(c, d);
+                columns[8 + j] = _mm512_shuffle_f32x4::<0x88>(left, right);
+                columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(left, right);
+            }
+            columns
+        }
+    }
+}

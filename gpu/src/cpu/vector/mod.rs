@@ -1,0 +1,102 @@
+//! Vectors of `L` floats on each instruction set: 16 with AVX-512, 8 with AVX2, 4 with none of them.
+//!
+//! A loop over vectors is written once, as a [`Kernel`] generic over [`Simd`], and compiled for every
+//! [`Level`]. The token that implements `Simd` is the proof that its instructions exist, so that
+//! kernels themselves are safe code.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod baseline;
+
+use super::simd::{Level, Set};
+
+/// The vector instructions of one level, `L` floats each.
+///
+/// Every method is inlined into the kernel that [`Level::run`] or [`Simd::call`] compiles with the
+/// level's features.
+pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
+    /// `L` floats in a register.
+    type V: Copy;
+    /// How many rows a tile of a matrix product has at most, by the vectors in a row: its sums, a row
+    /// of `b` and one element of `a` fill the registers.
+    const ROWS_MAX: [usize; 4];
+
+    /// Compiles `kernel` as a function of its own with this level's features, and calls it.
+    fn call<K: Kernel>(self, kernel: K) -> K::Out;
+    /// All `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads a vector.
+    fn load(self, from: &[f32; L]) -> Self::V;
+    /// Reads fewer than `L` floats; the rest are zeros.
+    fn load_part(self, from: &[f32]) -> Self::V;
+    /// Writes a vector.
+    fn store(self, v: Self::V, to: &mut [f32; L]);
+    /// Writes the first floats of a vector, fewer than `L`.
+    fn store_part(self, v: Self::V, to: &mut [f32]);
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a b + c`, rounded once where the level can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Rows to columns.
+    fn transpose(self, rows: [Self::V; L]) -> [Self::V; L];
+
+    /// All zeros.
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+}
+
+/// A loop over vectors. `run` must be `#[inline(always)]`, and what it calls too, so that it is
+/// compiled with the features of the level it runs on.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Out;
+    /// Does the work with vectors of `L` floats.
+    fn run<S: Simd<L>, const L: usize>(self, simd: S) -> Self::Out;
+}
+
+/// A function that the compiler cannot see through, so that it stays one of its own: `inline(never)`
+/// is dropped where there are target features (rustc 1.95), and tiles of a product that share one
+/// function share its registers badly: sums are spilled, at half the speed.
+#[inline(always)]
+fn apart<F>(function: F) -> F {
+    std::hint::black_box(function)
+}
+
+impl Level {
+    /// Runs `kernel` with the instructions of this level.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
+        match self.set() {
+            Set::Baseline => kernel.run(baseline::Baseline),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a level exists only where the CPU was found to have its features.
+            Set::Avx2 => unsafe { avx2::Avx2::new() }.call(kernel),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::Avx512 => unsafe { avx512::Avx512::new() }.call(kernel),
+        }
+    }
+
+    /// Floats in a vector of this level.
+    pub(crate) fn lanes(self) -> usize {
+        struct Lanes;
+        impl Kernel for Lanes {
+            type Out = usize;
+            #[inline(always)]
+            fn run<S: Simd<L>, const L: usize>(self, _: S) -> usize {
+                L
+            }
+        }
+        self.run(Lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Which algorithm each pass of a convolution takes: the one place where this is said.
+//!
+//! The choice depends on the shape only, so the same net is computed alike in every run.
+
+use super::{super::Conv, winograd};
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// `y` from `x` and `w`.
+    Forward,
+    /// `dx` from `dy` and `w`.
+    BackwardData,
+    /// `dw` from `x` and `dy`.
+    BackwardWeight,
+}
+
+impl Pass {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::BackwardData, Self::BackwardWeight];
+}
+
+/// How it is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Windows laid out as columns, and a matrix product: any shape.
+    Im2col,
+    /// Winograd's minimal filtering with eight points a side: windows of 3 or 5 steps, rounded up.
+    Winograd,
+}
+
+impl Algorithm {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Im2col, Self::Winograd];
+
+    /// Whether it can do pass `pass` of `op`.
+    pub fn fits(self, op: &Conv, pass: Pass) -> bool {
+        match (self, pass) {
+            (Self::Im2col, _) => true,
+            (Self::Winograd, Pass::BackwardData) => winograd::fits_backward(op),
+            (Self::Winograd, _) => winograd::fits(op),
+        }
+    }
+}
+
+/// Channels or kernels of a group from which on Winograd's products are worth its transforms.
+const CHANNELS_MIN: usize = 8;
+
+/// The algorithm of pass `pass` of `op` on the CPU.
+pub fn algorithm(op: &Conv, pass: Pass) -> Algorithm {
+    let phases = op.stride * op.stride;
+    let wide = op.channels / op.groups * phases >= CHANNELS_MIN
+        && op.kernels / op.groups >= CHANNELS_MIN;
+    if wide && Algorithm::Winograd.fits(op, pass) {
+        Algorithm::Winograd
+    } else {
+        Algorithm::Im2col
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_2012_net_is_winograds_but_for_the_gradient_of_the_pictures() {
+        let conv2 = Conv {
+            channels: 48,
+            height: 27,
+            width: 27,
+            kernels: 128,
+            window: 5,
+            stride: 1,
+            pad_before: 2,
+            pad_after: 2,
+            groups: 1,
+            weight_channels: 48,
+            weight_offset: 0,
+        };
+        let conv1 = Conv {
+            channels: 3,
+            height: 224,
+            width: 224,
+            kernels: 48,
+            window: 11,
+            stride: 4,
+            pad_before: 0,
+            pad_after: 3,
+            weight_channels: 3,
+            ..conv2
+        };
+        let of = |op: &Conv| Pass::ALL.map(|pass| algorithm(op, pass));
+        assert_eq!(of(&conv2), [Algorithm::Winograd; 3]);
+        let [forward, data, weight] = of(&conv1);
+        assert_eq!([forward, weight], [Algorithm::Winograd; 2]);
+        assert_eq!(data, Algorithm::Im2col);
+        let narrow = Conv { channels: 4, weight_channels: 4, ..conv2 };
+        assert_eq!(of(&narrow), [Algorithm::Im2col; 3]);
+    }
+}
