@@ -14,11 +14,15 @@ const RATE: f32 = 0.5;
 
 /// Of the loss, relative: measured 2e-9, single precision's rounding of the logits.
 const LOSS: f64 = 1e-7;
-/// Of a gradient's norm, relative: measured 5e-8, since roundings cancel over its elements.
-const NORMS: f64 = 1e-6;
-/// Of an element, relative to the root mean square of its tensor: measured 5e-6, the rounding of sums
-/// of up to 12,100 products at conv1 through eight layers and back.
-const PROBES: f64 = 1e-4;
+/// Of a gradient's norm, relative: measured 6e-6 in conv1, less elsewhere.
+const NORMS: f64 = 1e-4;
+
+/// Of an element, relative to the root mean square of its tensor. Measured 5e-5, the rounding of
+/// Winograd's sums through eight layers and back; in conv1 1.2e-2: that rounding decides some
+/// near-ties of pool1 the other way, and of 4 pictures every gradient that moves a pixel shows.
+fn probes(name: &str) -> f64 {
+    if name.starts_with("conv1.") { 5e-2 } else { 5e-4 }
+}
 
 #[derive(Deserialize)]
 struct Step {
@@ -92,7 +96,7 @@ fn step(golden: &Step, before: &[Tensor], devices: usize, threads: usize) {
         let wanted = gradient.norm;
         assert!((norm / wanted - 1.0).abs() < NORMS, "{name}: norm {norm}, not {wanted}");
         for (at, wanted) in gradient.places().zip(&gradient.probes) {
-            let near = (g(at) - wanted).abs() < PROBES * gradient.root_mean_square();
+            let near = (g(at) - wanted).abs() < probes(name) * gradient.root_mean_square();
             assert!(near, "{name} at {at}: {}, by PyTorch {wanted}", g(at));
             assert_eq!(after.values[at], before.values[at] + after.velocity[at], "{name}");
         }

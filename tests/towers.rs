@@ -14,8 +14,8 @@ use gpu::{
 const CLASSES: usize = 10;
 const STEPS: u64 = 4;
 /// Relative to the largest of a tensor. Sums over two sources are rounded in another order, by 1e-7 a
-/// layer; measured 7e-7 after the steps. The smallest of the bugs below makes 0.6.
-const ROUNDING: f64 = 1e-5;
+/// layer, and Winograd by 1e-6; measured 1e-5 after the steps. The smallest of the bugs below makes 0.6.
+const ROUNDING: f64 = 1e-4;
 
 /// What a short training left behind.
 #[derive(Debug, PartialEq)]
@@ -134,13 +134,13 @@ fn the_same_configuration_gives_the_same_bits() {
 }
 
 #[test]
-fn every_instruction_set_gives_the_same_bits() {
+fn every_instruction_set_gives_the_same_numbers() {
     let traces = Level::all().into_iter().map(|level| {
         let cpu = || Cpu::with_level("tower", 1, level).expect("no threads");
         trained(&demo(), vec![cpu(), cpu()])
     });
     let traces: Vec<_> = traces.collect();
-    assert!(traces.iter().all(|trace| *trace == traces[0]));
+    traces.iter().for_each(|trace| same("levels", &traces[0], trace));
 }
 
 #[test]
