@@ -1,6 +1,6 @@
 //! [`Cpu`]: the device trait's calls, each to its op's room.
 
-use super::{Level, Pool};
+use super::{Level, Pool, Scratch};
 use crate::{
     device::{Activation, Device, DeviceError},
     ops::{
@@ -55,8 +55,7 @@ impl DerefMut for Slot {
 pub struct Cpu {
     name: String,
     pool: Pool,
-    /// Of the convolutions; grows to the longest and stays.
-    scratch: Vec<f32>,
+    scratch: Scratch,
 }
 
 impl Cpu {
@@ -68,13 +67,16 @@ impl Cpu {
         Self::with_level(name, threads, Level::widest())
     }
 
-    /// As [`Cpu::new`], its own loops kept to the instructions of `level`; matrix products use the
-    /// widest in any case, since the `gemm` crate chooses for itself.
+    /// As [`Cpu::new`], kept to the instructions of `level`.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn with_level(name: &str, threads: usize, level: Level) -> Result<Self, DeviceError> {
-        Ok(Self { name: name.into(), pool: Pool::new(name, threads, level)?, scratch: vec![] })
+        Ok(Self {
+            name: name.into(),
+            pool: Pool::new(name, threads, level)?,
+            scratch: Scratch::default(),
+        })
     }
 
     fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {
@@ -154,19 +156,29 @@ impl Device for Cpu {
         &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
         accumulate: bool, y: &mut Buffer,
     ) {
-        linear::cpu::forward(&self.pool, op, n, x, w, b.map(|b| &b[..]), accumulate, y);
+        linear::cpu::forward(
+            &self.pool,
+            &mut self.scratch,
+            op,
+            n,
+            x,
+            w,
+            b.map(|b| &b[..]),
+            accumulate,
+            y,
+        );
     }
 
     fn linear_backward_data(
         &mut self, op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
-        linear::cpu::backward_data(&self.pool, op, n, dy, w, dx);
+        linear::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
     fn linear_backward_weight(
         &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
     ) {
-        linear::cpu::backward_weight(&self.pool, op, n, x, dy, dw);
+        linear::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
 
     fn activate(&mut self, activation: Activation, len: usize, y: &mut Buffer) {

@@ -1,8 +1,22 @@
-//! Matrix products by the `gemm` crate, which packs its operands and picks its micro-kernel (AVX-512,
-//! AVX2, scalar) at run time. Threads are ours: a product is cut into parts that depend on the
-//! number of workers only.
+//! Matrix products of any shape and layout: both operands are packed into blocks that the caches
+//! hold, and the tiles of [`super::tile`] do the rest.
+//!
+//! Threads are ours: rows are shared out, so that the sums are the same for any number of workers.
 
-use super::Pool;
+use super::{
+    Level, Pool,
+    tile::{Product, Strides},
+    vector::{Kernel, Simd},
+};
+
+/// Rows of `a` in a block.
+const ROWS: usize = 56;
+/// Terms of a sum in a block: with [`ROWS`] rows, 56 KiB of the second-level cache.
+const TERMS: usize = 512;
+/// Vectors of `b` and `c` in a panel.
+const VECTORS: usize = 2;
+/// Floats of a cache line, between rows of a block, lest they fall into the same sets of the cache.
+const LINE: usize = 16;
 
 /// A matrix in a slice: element (i, j) is at `i row + j col`.
 #[derive(Debug, Clone, Copy)]
@@ -22,134 +36,219 @@ impl<'a> Matrix<'a> {
     pub(crate) fn transposed(self) -> Self {
         Self { row: self.col, col: self.row, ..self }
     }
+
+    /// From element (i, j) on.
+    fn from(self, i: usize, j: usize) -> Self {
+        Self { data: &self.data[i * self.row + j * self.col..], ..self }
+    }
 }
 
-fn check(len: usize, rows: usize, cols: usize, row: usize, col: usize) {
-    let last = (rows - 1) * row + (cols - 1) * col;
-    assert!(last < len, "a matrix of {rows} x {cols} at {row}, {col} in {len} floats");
-}
+/// Rows, columns, and terms of a sum.
+pub(crate) type Size = (usize, usize, usize);
 
-/// `c[m, n] (+)= a[m, k] b[k, n]`, `c` in rows of `c_row` floats, on the calling thread.
+/// `c[m, n] (+)= a[m, k] b[k, n]`, `c` in rows of `c_row` floats, on the calling thread. `room` is
+/// [`room_len`] floats of scratch memory.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix.
 pub(crate) fn multiply(
-    (m, n, k): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, accumulate: bool,
-    c: &mut [f32], c_row: usize,
+    level: Level, room: &mut [f32], (m, n, k): Size, a: Matrix<'_>, b: Matrix<'_>, add: bool,
+    (c, c_row): (&mut [f32], usize),
 ) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
+    let panel_len = k * VECTORS * level.lanes();
+    let (packed, room) = room.split_at_mut(packed_len(level, n, k));
+    for (panel, packed) in packed.chunks_exact_mut(panel_len).enumerate() {
+        level.run(Pack { n, k, b, panel, packed });
     }
-    check(a.data.len(), m, k, a.row, a.col);
-    check(b.data.len(), k, n, b.row, b.col);
-    check(c.len(), m, n, c_row, 1);
-    // SAFETY: all elements of the three matrices lie within their slices, as just checked.
-    unsafe { product((m, n, k), a, b, accumulate, c.as_mut_ptr(), c_row) }
+    level.run(Rows { size: (m, n, k), a, packed, add, c, c_row, room });
 }
 
-/// As [`multiply`], shared out over the workers of `pool` by columns of `c`, or rows if there are
-/// more.
+/// As [`multiply`], rows shared out over the workers of `pool`.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix.
 pub(crate) fn multiply_shared(
-    pool: &Pool, (m, n, k): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>,
-    accumulate: bool, c: &mut [f32], c_row: usize,
+    pool: &Pool, room: &mut [f32], (m, n, k): Size, a: Matrix<'_>, b: Matrix<'_>, add: bool,
+    (c, c_row): (&mut [f32], usize),
 ) {
-    if pool.threads() == 1 {
-        return multiply((m, n, k), a, b, accumulate, c, c_row);
-    }
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    check(a.data.len(), m, k, a.row, a.col);
-    check(b.data.len(), k, n, b.row, b.col);
-    check(c.len(), m, n, c_row, 1);
-    assert!(c_row >= n, "rows of c overlap");
-    let c = Shared(c.as_mut_ptr());
-    let by_rows = m > n;
-    let share = pool.share(if by_rows { m } else { n });
-    let mut parts = vec![(); pool.threads()];
-    pool.chunks(&mut parts, 1, |part, _| {
-        let first = part * share;
-        let whole = if by_rows { m } else { n };
-        let count = share.min(whole.saturating_sub(first));
-        if count == 0 {
-            return;
-        }
-        let a_data = if by_rows { &a.data[first * a.row..] } else { a.data };
-        let b_data = if by_rows { b.data } else { &b.data[first * b.col..] };
-        let (a, b) = (Matrix { data: a_data, ..a }, Matrix { data: b_data, ..b });
-        let (size, at) =
-            if by_rows { ((count, n, k), first * c_row) } else { ((m, count, k), first) };
-        // SAFETY: the whole matrices were checked to lie within their slices. This part reads its
-        // rows of `a` or columns of `b`, and writes rows or columns of `c` that no other part
-        // writes, since rows do not overlap.
-        unsafe { product(size, a, b, accumulate, c.start().add(at), c_row) }
+    let level = pool.level();
+    let panel_len = k * VECTORS * level.lanes();
+    let (packed, rooms) = room.split_at_mut(packed_len(level, n, k));
+    pool.chunks(packed, panel_len, |panel, packed| {
+        level.run(Pack { n, k, b, panel, packed });
+    });
+    // Whole tiles for every worker but the last.
+    let share = pool.share(m).next_multiple_of(ROWS / 4);
+    let c = &mut c[..(m - 1) * c_row + n];
+    let rooms = (rooms, worker_len(level));
+    pool.zip_chunks((c, share * c_row), rooms, |part, c, room| {
+        let (first, count) = (part * share, share.min(m - part * share));
+        let size = (count, n, k);
+        level.run(Rows { size, a: a.from(first, 0), packed, add, c, c_row, room });
     });
 }
 
-/// The start of a matrix that several workers write disjoint parts of.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-// SAFETY: only `multiply_shared` makes one, and gives each worker a part of its own.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
+/// Floats of scratch memory for a product of this size by `threads` workers.
+pub(crate) fn room_len(level: Level, threads: usize, (_, n, k): Size) -> usize {
+    packed_len(level, n, k) + threads * worker_len(level)
+}
 
-impl Shared {
-    fn start(self) -> *mut f32 {
-        self.0
+fn packed_len(level: Level, n: usize, k: usize) -> usize {
+    let width = VECTORS * level.lanes();
+    n.div_ceil(width) * k * width
+}
+
+/// A block of `a`, and of `c` for columns that are no whole vector.
+fn worker_len(level: Level) -> usize {
+    (ROWS * (TERMS + LINE)).max(TERMS * (ROWS + LINE)) + ROWS * VECTORS * level.lanes()
+}
+
+/// Panel `panel` of `b`: `packed[k, lane]`, zeros right of the matrix.
+struct Pack<'a> {
+    n: usize,
+    k: usize,
+    b: Matrix<'a>,
+    panel: usize,
+    packed: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd<L>, const L: usize>(self, s: S) {
+        let Self { k, b, .. } = self;
+        let width = VECTORS * L;
+        let first = self.panel * width;
+        let valid = width.min(self.n - first);
+        let b = b.from(0, first);
+        let packed = self.packed;
+        if b.col == 1 {
+            for (k, packed) in packed.chunks_exact_mut(width).enumerate() {
+                packed[..valid].copy_from_slice(&b.data[k * b.row..][..valid]);
+                packed[valid..].fill(0.0);
+            }
+            return;
+        }
+        let row = b.row;
+        for vector in 0..VECTORS {
+            let valid = valid.saturating_sub(vector * L).min(L);
+            for from in (0..k).step_by(L) {
+                let terms = L.min(k - from);
+                let mut columns = [s.zero(); L];
+                for (lane, column) in columns.iter_mut().take(valid).enumerate() {
+                    let b = &b.data[(vector * L + lane) * b.col + from * b.row..];
+                    *column = match b.first_chunk() {
+                        Some(side_by_side) if row == 1 && terms == L => s.load(side_by_side),
+                        _ => {
+                            let mut term = [0.0; L];
+                            let apart = b.iter().step_by(row).take(terms);
+                            term.iter_mut().zip(apart).for_each(|(term, b)| *term = *b);
+                            s.load(&term)
+                        }
+                    };
+                }
+                let rows = s.transpose(columns);
+                for (i, row) in rows.into_iter().take(terms).enumerate() {
+                    let to = &mut packed[(from + i) * width + vector * L..];
+                    s.store(row, to.first_chunk_mut().expect("a panel's row"));
+                }
+            }
+        }
     }
 }
 
-/// # Safety
-/// All elements of the matrices lie within memory that is theirs, `c`'s for this call alone.
-unsafe fn product(
-    (m, n, k): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, accumulate: bool,
-    c: *mut f32, c_row: usize,
-) {
-    let signed = |stride: usize| stride as isize;
-    // SAFETY: the caller's promise; strides are in elements; `alpha` scales what was in `c`.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c,
-            1,
-            signed(c_row),
-            accumulate,
-            a.data.as_ptr(),
-            signed(a.col),
-            signed(a.row),
-            b.data.as_ptr(),
-            signed(b.col),
-            signed(b.row),
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+/// Some rows of `c`.
+struct Rows<'a> {
+    size: Size,
+    a: Matrix<'a>,
+    packed: &'a [f32],
+    add: bool,
+    c: &'a mut [f32],
+    c_row: usize,
+    room: &'a mut [f32],
+}
+
+impl Kernel for Rows<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd<L>, const L: usize>(self, s: S) {
+        let Self { size: (m, n, k), a, packed, add, c, c_row, room } = self;
+        let width = VECTORS * L;
+        let (edge, room) = room.split_at_mut(ROWS * width);
+        for row in (0..m).step_by(ROWS) {
+            let rows = ROWS.min(m - row);
+            for term in (0..k).step_by(TERMS) {
+                let terms = TERMS.min(k - term);
+                let a_at = pack_rows(a.from(row, term), rows, terms, room);
+                let add = add || term > 0;
+                for (panel, packed) in packed.chunks_exact(k * width).enumerate() {
+                    let left = n - panel * width;
+                    let c = &mut c[row * c_row + panel * width..];
+                    let product = |vectors, c, c_at, add| Product {
+                        rows,
+                        depth: terms,
+                        vectors,
+                        a: room,
+                        a_at,
+                        b: &packed[term * width..],
+                        b_at: Strides { row: width, col: L },
+                        c,
+                        c_at,
+                        add,
+                    };
+                    if left >= width {
+                        product(VECTORS, c, Strides { row: c_row, col: L }, add).run(s);
+                        continue;
+                    }
+                    let at = Strides { row: width, col: L };
+                    product(left.div_ceil(L), edge, at, false).run(s);
+                    for (i, edge) in edge.chunks_exact(width).take(rows).enumerate() {
+                        for (c, edge) in c[i * c_row..][..left].iter_mut().zip(edge) {
+                            *c = if add { *c + edge } else { *edge };
+                        }
+                    }
+                }
+            }
+        }
     }
+}
+
+/// Copies a block of `a` into `room` as it lies: rows or columns one after another.
+#[inline(always)]
+fn pack_rows(a: Matrix<'_>, rows: usize, terms: usize, room: &mut [f32]) -> Strides {
+    if a.col == 1 {
+        let pitch = TERMS + LINE;
+        for (i, to) in room.chunks_exact_mut(pitch).take(rows).enumerate() {
+            to[..terms].copy_from_slice(&a.data[i * a.row..][..terms]);
+        }
+        return Strides { row: pitch, col: 1 };
+    }
+    let pitch = ROWS + LINE;
+    for (k, to) in room.chunks_exact_mut(pitch).take(terms).enumerate() {
+        let from = &a.data[k * a.col..];
+        if a.row == 1 {
+            to[..rows].copy_from_slice(&from[..rows]);
+        } else {
+            to[..rows].iter_mut().zip(from.iter().step_by(a.row)).for_each(|(to, a)| *to = *a);
+        }
+    }
+    Strides { row: 1, col: pitch }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Level;
     use crate::testing::{close, noise};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn products_agree_with_the_formula_however_they_are_shared(
-            m in 1..40_usize, n in 1..40_usize, k in 1..40_usize, threads in 1..4_usize,
-            turn_a: bool, turn_b: bool, accumulate: bool,
+            m in 1..140_usize, n in 1..70_usize, k in 1..300_usize, threads in 1..4_usize,
+            turn_a: bool, turn_b: bool, add: bool,
         ) {
-            let pool = Pool::new("test", threads, Level::widest()).expect("threads");
             let (a, b, c_row) = (noise(1, m * k), noise(2, k * n), n + 3);
             let before = noise(3, m * c_row);
             let turned = |data, rows, cols, turn| if turn {
@@ -158,19 +257,27 @@ mod tests {
                 Matrix::rows(data, cols)
             };
             let (a, b) = (turned(&a, m, k, turn_a), turned(&b, k, n, turn_b));
-            let mut c = before.clone();
-            multiply_shared(&pool, (m, n, k), a, b, accumulate, &mut c, c_row);
             let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();
             for i in 0..m {
                 for j in 0..n {
                     let at = |p| f64::from(a.data[i * a.row + p * a.col])
                         * f64::from(b.data[p * b.row + j * b.col]);
                     let sum: f64 = (0..k).map(at).sum();
-                    let was = if accumulate { wanted[i * c_row + j] } else { 0.0 };
+                    let was = if add { wanted[i * c_row + j] } else { 0.0 };
                     wanted[i * c_row + j] = was + sum;
                 }
             }
-            close(&c, &wanted, 1e-5);
+            for level in Level::all() {
+                let pool = Pool::new("test", threads, level).expect("threads");
+                let mut room = vec![0.0; room_len(level, threads, (m, n, k))];
+                let mut shared = before.clone();
+                let c = (&mut shared[..], c_row);
+                multiply_shared(&pool, &mut room, (m, n, k), a, b, add, c);
+                close(&shared, &wanted, 1e-6);
+                let mut alone = before.clone();
+                multiply(level, &mut room, (m, n, k), a, b, add, (&mut alone, c_row));
+                assert_eq!(alone, shared, "the same sums by {threads} workers");
+            }
         }
     }
 }

@@ -4,10 +4,12 @@ mod device;
 pub mod peak;
 pub(crate) mod gemm;
 mod pool;
+mod scratch;
 pub(crate) mod simd;
 pub(crate) mod tile;
 pub(crate) mod vector;
 
 pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;
+pub(crate) use scratch::Scratch;
 pub use simd::Level;

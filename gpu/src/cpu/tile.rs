@@ -4,7 +4,7 @@
 //! `c[i, j] (+)= sum_k a[i, k] b[k, j]`. A row of `b` and `c` is a few vectors; `a` is read one
 //! element at a time, so it may lie in memory as it likes.
 
-use super::vector::{Kernel, Simd};
+use super::vector::{Kernel, Simd, prefetch};
 
 /// How far the rows of a matrix are apart, and what is side by side in a row, in floats.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,13 @@ impl Product<'_> {
         let mut first = 0;
         for tile in 0..tiles {
             let rows = least + usize::from(tile < taller);
+            // `c` may come from memory: it is fetched while the sums are made.
+            for row in first..first + rows {
+                for j in 0..self.vectors {
+                    let c = self.c.as_ptr();
+                    prefetch(c.wrapping_add(row * self.c_at.row + j * self.c_at.col));
+                }
+            }
             // SAFETY: the whole matrices were just checked to lie in their slices, and these are
             // rows `first..first + rows` of them.
             let operands = unsafe {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    cpu::{Level, Pool},
+    cpu::{Level, Pool, Scratch},
     device::Device as _,
     testing::{self, close, noise, wide},
 };
@@ -61,7 +61,7 @@ fn by_every_algorithm(
 ) {
     for level in Level::all() {
         let pool = Pool::new("test", threads, level).expect("threads");
-        let scratch = &mut vec![];
+        let scratch = &mut Scratch::default();
         for algorithm in Algorithm::ALL {
             if algorithm.fits(op, Pass::Forward) {
                 let mut y = noise(5, n * op.y_len());

@@ -1,10 +1,10 @@
 //! Each worker takes a share of the images; each image's windows are laid out as columns
 //! (im2col) and multiplied by the kernels.
 
-use super::{Conv, scratch_of};
+use super::Conv;
 use crate::cpu::{
-    Pool,
-    gemm::{Matrix, multiply},
+    Pool, Scratch,
+    gemm::{Matrix, multiply, room_len},
 };
 
 /// Sizes of one group's product: `w[kernels, taps] columns[taps, area]`.
@@ -49,17 +49,24 @@ impl Sizes {
     fn y_len(&self) -> usize {
         self.kernels * self.area
     }
+
+    /// Floats of a worker's columns.
+    fn columns_len(&self) -> usize {
+        self.taps * self.area
+    }
 }
 
 pub(super) fn forward(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], w: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32], w: &[f32],
     b: Option<&[f32]>, accumulate: bool, y: &mut [f32],
 ) {
     let sizes = Sizes::of(op);
-    let (share, columns_len) = (pool.share(n), sizes.taps * sizes.area);
-    let scratch = scratch_of(scratch, pool.threads() * columns_len);
+    let (level, share) = (pool.level(), pool.share(n));
+    let size = (sizes.kernels, sizes.area, sizes.taps);
+    let room = room_len(level, 1, size) + sizes.columns_len();
     let y = (&mut y[..n * op.y_len()], share * op.y_len());
-    pool.zip_chunks(y, (scratch, columns_len), |part, y, columns| {
+    pool.zip_chunks(y, (scratch.take(pool.threads() * room), room), |part, y, room| {
+        let (columns, room) = room.split_at_mut(sizes.columns_len());
         let x = x[part * share * op.x_len()..].chunks_exact(op.x_len());
         for (x, y) in x.zip(y.chunks_exact_mut(op.y_len())) {
             if let Some(b) = b {
@@ -74,32 +81,34 @@ pub(super) fn forward(
             let groups = x.chunks_exact(sizes.x_len(op)).zip(y.chunks_exact_mut(sizes.y_len()));
             for (group, (x, y)) in groups.enumerate() {
                 im2col(op, x, columns);
-                let size = (sizes.kernels, sizes.area, sizes.taps);
                 let columns = Matrix::rows(columns, sizes.area);
-                let adds = accumulate || b.is_some();
-                multiply(size, sizes.weights(group, w), columns, adds, y, sizes.area);
+                let add = accumulate || b.is_some();
+                let w = sizes.weights(group, w);
+                multiply(level, room, size, w, columns, add, (y, sizes.area));
             }
         }
     });
 }
 
 pub(super) fn backward_data(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, dy: &[f32], w: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, dy: &[f32], w: &[f32],
     dx: &mut [f32],
 ) {
     let sizes = Sizes::of(op);
-    let (share, columns_len) = (pool.share(n), sizes.taps * sizes.area);
-    let scratch = scratch_of(scratch, pool.threads() * columns_len);
+    let (level, share) = (pool.level(), pool.share(n));
+    let size = (sizes.taps, sizes.area, sizes.kernels);
+    let room = room_len(level, 1, size) + sizes.columns_len();
     let dx = (&mut dx[..n * op.x_len()], share * op.x_len());
-    pool.zip_chunks(dx, (scratch, columns_len), |part, dx, columns| {
+    pool.zip_chunks(dx, (scratch.take(pool.threads() * room), room), |part, dx, room| {
+        let (columns, room) = room.split_at_mut(sizes.columns_len());
         let dy = dy[part * share * op.y_len()..].chunks_exact(op.y_len());
         for (dy, dx) in dy.zip(dx.chunks_exact_mut(op.x_len())) {
             let groups =
                 dy.chunks_exact(sizes.y_len()).zip(dx.chunks_exact_mut(sizes.x_len(op)));
             for (group, (dy, dx)) in groups.enumerate() {
-                let size = (sizes.taps, sizes.area, sizes.kernels);
                 let w = sizes.weights(group, w).transposed();
-                multiply(size, w, Matrix::rows(dy, sizes.area), false, columns, sizes.area);
+                let dy = Matrix::rows(dy, sizes.area);
+                multiply(level, room, size, w, dy, false, (columns, sizes.area));
                 dx.fill(0.0);
                 col2im(op, columns, dx);
             }
@@ -108,18 +117,21 @@ pub(super) fn backward_data(
 }
 
 pub(super) fn backward_weight(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], dy: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32], dy: &[f32],
     dw: &mut [f32],
 ) {
     let sizes = Sizes::of(op);
-    let (share, columns_len) = (pool.share(n), sizes.taps * sizes.area);
+    let (level, share) = (pool.level(), pool.share(n));
+    let size = (sizes.kernels, sizes.taps, sizes.area);
+    let room = room_len(level, 1, size) + sizes.columns_len();
     // Each worker sums over its own images; the sums are added in the workers' order.
     let sum_len = op.kernels * sizes.taps;
     let parts = n.div_ceil(share);
-    let scratch = scratch_of(scratch, pool.threads() * (columns_len + sum_len));
-    let (columns, sums) = scratch.split_at_mut(pool.threads() * columns_len);
+    let scratch = scratch.take(pool.threads() * (room + sum_len));
+    let (rooms, sums) = scratch.split_at_mut(pool.threads() * room);
     let sums = &mut sums[..parts * sum_len];
-    pool.zip_chunks((sums, sum_len), (columns, columns_len), |part, sum, columns| {
+    pool.zip_chunks((sums, sum_len), (rooms, room), |part, sum, room| {
+        let (columns, room) = room.split_at_mut(sizes.columns_len());
         let images = part * share..n.min((part + 1) * share);
         for (i, image) in images.enumerate() {
             let (x, dy) = (&x[image * op.x_len()..], &dy[image * op.y_len()..]);
@@ -127,9 +139,8 @@ pub(super) fn backward_weight(
                 im2col(op, &x[group * sizes.x_len(op)..][..sizes.x_len(op)], columns);
                 let dy =
                     Matrix::rows(&dy[group * sizes.y_len()..][..sizes.y_len()], sizes.area);
-                let size = (sizes.kernels, sizes.taps, sizes.area);
                 let columns = Matrix::rows(columns, sizes.area).transposed();
-                multiply(size, dy, columns, i > 0, sum, sizes.taps);
+                multiply(level, room, size, dy, columns, i > 0, (sum, sizes.taps));
             }
         }
     });

@@ -11,10 +11,10 @@ mod winograd;
 pub use table::{Algorithm, Pass, algorithm};
 
 use super::Conv;
-use crate::cpu::Pool;
+use crate::cpu::{Pool, Scratch};
 
 pub(crate) fn forward(
-    algorithm: Algorithm, pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32],
+    algorithm: Algorithm, pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32],
     w: &[f32], b: Option<&[f32]>, accumulate: bool, y: &mut [f32],
 ) {
     match algorithm {
@@ -24,7 +24,7 @@ pub(crate) fn forward(
 }
 
 pub(crate) fn backward_data(
-    algorithm: Algorithm, pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, dy: &[f32],
+    algorithm: Algorithm, pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, dy: &[f32],
     w: &[f32], dx: &mut [f32],
 ) {
     match algorithm {
@@ -34,22 +34,11 @@ pub(crate) fn backward_data(
 }
 
 pub(crate) fn backward_weight(
-    algorithm: Algorithm, pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32],
+    algorithm: Algorithm, pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32],
     dy: &[f32], dw: &mut [f32],
 ) {
     match algorithm {
         Algorithm::Im2col => im2col::backward_weight(pool, scratch, op, n, x, dy, dw),
         Algorithm::Winograd => winograd::backward_weight(pool, scratch, op, n, x, dy, dw),
     }
-}
-
-/// At least `len` floats of the device's scratch memory, from the start of a cache line.
-fn scratch_of(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    const LINE_BYTES: usize = 64;
-    let most = len + LINE_BYTES / size_of::<f32>();
-    if scratch.len() < most {
-        scratch.resize(most, 0.0);
-    }
-    let first = scratch.as_ptr().align_offset(LINE_BYTES);
-    &mut scratch[first..][..len]
 }

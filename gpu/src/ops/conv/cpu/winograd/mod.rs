@@ -15,8 +15,8 @@ mod rooms;
 mod forward;
 mod gradient;
 
-use super::{Conv, scratch_of};
-use crate::cpu::Pool;
+use super::Conv;
+use crate::cpu::{Pool, Scratch};
 use planes::Planes;
 use points::SQUARE;
 use rooms::Rooms;
@@ -128,7 +128,7 @@ impl Task {
 }
 
 pub(super) fn forward(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], w: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32], w: &[f32],
     b: Option<&[f32]>, accumulate: bool, y: &mut [f32],
 ) {
     let task = Task::forward(op, n, pool.share(n));
@@ -139,7 +139,7 @@ pub(super) fn forward(
 }
 
 pub(super) fn backward_data(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, dy: &[f32], w: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, dy: &[f32], w: &[f32],
     dx: &mut [f32],
 ) {
     let task = Task::backward_data(op, n, pool.share(n));
@@ -150,7 +150,7 @@ pub(super) fn backward_data(
 }
 
 pub(super) fn backward_weight(
-    pool: &Pool, scratch: &mut Vec<f32>, op: &Conv, n: usize, x: &[f32], dy: &[f32],
+    pool: &Pool, scratch: &mut Scratch, op: &Conv, n: usize, x: &[f32], dy: &[f32],
     dw: &mut [f32],
 ) {
     let task = Task::forward(op, n, pool.share(n));
@@ -166,7 +166,7 @@ fn images(pool: &Pool, n: usize, part: usize) -> usize {
 }
 
 fn convolve<const M: usize, const R: usize>(
-    pool: &Pool, scratch: &mut Vec<f32>, task: &Task, x: &[f32], w: &[f32],
+    pool: &Pool, scratch: &mut Scratch, task: &Task, x: &[f32], w: &[f32],
     (bias, add): (Option<&[f32]>, bool), y: &mut [f32],
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(task.n));
@@ -174,7 +174,7 @@ fn convolve<const M: usize, const R: usize>(
     let rooms = Rooms::new(&task.sheets, lanes, channels, TILES);
     let vector_len = SQUARE * task.block.inputs * lanes;
     let u_len = (rooms.outputs * vector_len).next_multiple_of(16);
-    let scratch = scratch_of(scratch, u_len + pool.threads() * rooms.forward_len());
+    let scratch = scratch.take(u_len + pool.threads() * rooms.forward_len());
     let (u, scratch) = scratch.split_at_mut(u_len);
     for group in 0..task.groups {
         let (input, output, block) = task.of_group(group);
@@ -202,7 +202,7 @@ fn convolve<const M: usize, const R: usize>(
 }
 
 fn correlate<const M: usize, const R: usize>(
-    pool: &Pool, scratch: &mut Vec<f32>, task: &Task, x: &[f32], dy: &[f32], dw: &mut [f32],
+    pool: &Pool, scratch: &mut Scratch, task: &Task, x: &[f32], dy: &[f32], dw: &mut [f32],
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(task.n));
     let channels = [task.block.inputs, task.block.outputs];
@@ -210,7 +210,7 @@ fn correlate<const M: usize, const R: usize>(
     let width = rooms.outputs * lanes;
     let point_len = task.block.inputs * width;
     let (sums_len, room_len) = (SQUARE * point_len, rooms.gradient_len());
-    let scratch = scratch_of(scratch, sums_len + pool.threads() * room_len);
+    let scratch = scratch.take(sums_len + pool.threads() * room_len);
     let (sums, scratch) = scratch.split_at_mut(sums_len);
     let parts = task.n.div_ceil(share);
     let scratch = &mut scratch[..parts * room_len];
