@@ -1,7 +1,6 @@
 //! The built program as a user meets it, a recipe that trains in a blink, and data for it.
 
 use pipeline::{
-    dataset::Encoding,
     pack::{self, PackConfig, PackPolicy},
     synth::{SynthConfig, synth},
 };
@@ -55,14 +54,11 @@ impl Bench {
     pub(crate) fn pack(&self, name: &str) -> PathBuf {
         let out = self.path(name);
         let config = PackConfig {
-            source: self.path("tree"),
-            out: out.clone(),
             size: 24,
-            encoding: Encoding::Raw,
-            quality: None,
             jobs: 2,
             on_corrupt: PackPolicy::Fail,
             shard_records: 20,
+            ..PackConfig::new(self.path("tree"), &out)
         };
         pack::build(&config, &|_| ()).expect("packed");
         out

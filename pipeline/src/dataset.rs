@@ -12,6 +12,8 @@ pub const FORMAT: u32 = 1;
 pub const FILE: &str = "dataset.json";
 /// Largest side of a stored picture, pixels.
 pub const SIZE_MAX: usize = 4096;
+/// What a folder has in its place while it is being packed, or if it is a part of a data set.
+pub const MANIFEST: &str = "manifest";
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,19 +21,24 @@ pub const SIZE_MAX: usize = 4096;
 pub enum Split {
     /// What is learnt from.
     Train,
-    /// What is measured on.
+    /// What is measured on while learning.
     Val,
+    /// What is measured on once, where its labels are known: ILSVRC-2010's.
+    Test,
 }
 
 impl Split {
-    /// Both, in order.
-    pub const ALL: [Self; 2] = [Self::Train, Self::Val];
+    /// How many there are.
+    pub const COUNT: usize = 3;
+    /// All, in order.
+    pub const ALL: [Self; Self::COUNT] = [Self::Train, Self::Val, Self::Test];
 
     /// The folder's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Val => "val",
+            Self::Test => "test",
         }
     }
 }
@@ -112,10 +119,20 @@ pub struct ShardInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skipped {
-    /// Below the source folder.
+    /// Below the source folder, archives counting as folders.
     pub path: String,
     /// Why.
     pub reason: String,
+}
+
+/// A picture that was left out because it is another's copy, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Duplicate {
+    /// Below the source folder, archives counting as folders.
+    pub path: String,
+    /// The one that is kept.
+    pub of: String,
 }
 
 /// One split.
@@ -132,6 +149,9 @@ pub struct SplitInfo {
     pub shards: Vec<ShardInfo>,
     /// Files left out.
     pub skipped: Vec<Skipped>,
+    /// Copies left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<Duplicate>,
 }
 
 /// All of `dataset.json`.
@@ -150,7 +170,10 @@ pub struct Dataset {
     pub quality: Option<u8>,
     /// In the order of the labels.
     pub classes: Vec<Class>,
-    /// Train, then val.
+    /// The devkit's number of each class (`ILSVRC2012_ID`), where the source had a devkit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ilsvrc_ids: Vec<u32>,
+    /// In the order of [`Split::ALL`], those that are there.
     pub splits: Vec<SplitInfo>,
     /// Of the training pixels.
     pub statistics: Statistics,
@@ -220,6 +243,9 @@ impl Dataset {
             let found = self.statistics.mean.len();
             return Err(format!("a mean image of {found} values, expected {wanted}"));
         }
+        if !self.ilsvrc_ids.is_empty() && self.ilsvrc_ids.len() != self.classes.len() {
+            return Err(format!("ids of {} classes", self.ilsvrc_ids.len()));
+        }
         for info in &self.splits {
             let sum: u64 = info.shards.iter().map(|shard| u64::from(shard.records)).sum();
             if sum != info.records || info.per_class.iter().sum::<u64>() != sum {
@@ -255,12 +281,14 @@ mod tests {
             filter: "bilinear".into(),
             quality: None,
             classes: vec![class("n1"), class("n2")],
+            ilsvrc_ids: vec![2, 1],
             splits: vec![SplitInfo {
                 split: Split::Train,
                 records: 3,
                 per_class: vec![1, 2],
                 shards: vec![ShardInfo { file: "a".into(), records: 3, bytes: 9, crc32: 7 }],
                 skipped: vec![],
+                duplicates: vec![],
             }],
             statistics: Statistics {
                 images: 3,

@@ -2,9 +2,11 @@
 //! same sums whatever the order, so the same statistics for any number of jobs.
 
 use crate::dataset::{SIZE_MAX, Statistics};
+use serde::{Deserialize, Serialize};
 
 /// Sums over pictures `[size, size, 3]`; up to 2^24 of them at [`SIZE_MAX`] fit the integers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Accumulator {
     size: usize,
     images: u64,
@@ -63,6 +65,11 @@ impl Accumulator {
         self.images += other.images;
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, other)| *sum += other);
         self.products.iter_mut().zip(other.products).for_each(|(sum, other)| *sum += other);
+    }
+
+    /// Whether its sums are of pictures of side `size`, as those that were read back should be.
+    pub fn is_of(&self, size: usize) -> bool {
+        self.size == size && size <= SIZE_MAX && self.sums.len() == size * size * 3
     }
 
     /// Pictures counted.

@@ -54,6 +54,7 @@ fn dataset(shards: &[ShardInfo]) -> Dataset {
         per_class: vec![records / 2; 2],
         shards: shards[range].to_vec(),
         skipped,
+        duplicates: vec![],
     };
     let path = "train/n02123045/a \u{201c}cat\u{201d}.JPEG".into();
     let skipped = Skipped { path, reason: "JPEG: truncated: no end-of-image marker".into() };
@@ -64,6 +65,7 @@ fn dataset(shards: &[ShardInfo]) -> Dataset {
         filter: "shorter side, antialiased bilinear, centre square".into(),
         quality: None,
         classes: vec![class("n01440764", "tench"), class("n02123045", "tabby, cat")],
+        ilsvrc_ids: vec![],
         splits: vec![
             split(Split::Train, 4, 0..2, vec![skipped]),
             split(Split::Val, 2, 2..3, vec![]),

@@ -3,7 +3,7 @@
 use super::remark;
 use anyhow::{Context as _, Result};
 use pipeline::{
-    dataset::{self, Encoding},
+    dataset,
     pack::{self, PackConfig, PackPolicy},
     synth::{SynthConfig, synth},
 };
@@ -45,14 +45,10 @@ pub fn data(dir: &Path, stored: usize, seed: u64, jobs: usize) -> Result<PathBuf
     }
     remark(&format!("packing them into {}", shards.display()));
     let config = PackConfig {
-        source: tree,
-        out: shards.clone(),
         size: stored,
-        encoding: Encoding::Raw,
-        quality: None,
         jobs,
         on_corrupt: PackPolicy::Fail,
-        shard_records: pack::SHARD_RECORDS,
+        ..PackConfig::new(tree, &shards)
     };
     pack::build(&config, &|_| ()).context("cannot pack the procedural images")?;
     Ok(shards)

@@ -1,25 +1,22 @@
-//! A tree to shards: workers decode, rescale and encode; one writer puts the records in the order of
-//! their paths, so that any number of jobs writes the same bytes.
+//! A source in any layout to a folder of shards, in one go or in parts on several machines. A build
+//! that is interrupted, by a kill or a full disk, goes on after the last shard that was whole.
 
 use super::{
-    Progress,
-    ordered::{Broken, ordered},
+    Dedupe, Part, Progress, expected,
+    manifest::{Manifest, Packed},
+    ordered::Broken,
+    packer::Packer,
+    plan::Plan,
+    space,
     staging::{Staging, StagingError},
 };
 use crate::{
-    dataset::{
-        Class, Dataset, DatasetError, Encoding, FORMAT, SIZE_MAX, ShardInfo, Skipped, Split,
-        SplitInfo,
-    },
-    decode::DecodeError,
-    resize::{FILTER, Stored},
-    shard::{ShardError, ShardWriter},
-    source::{self, Encoded, OpenError, SampleError, TreeFile},
-    statistics::Accumulator,
+    dataset::{Class, Dataset, DatasetError, Duplicate, Encoding, MANIFEST, SIZE_MAX, Split},
+    shard::ShardError,
+    source::{ListConfig, OpenError, SampleError},
 };
 use std::{
-    fmt::Write as _,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -42,8 +39,10 @@ pub enum PackPolicy {
 /// What to pack, and how.
 #[derive(Debug, Clone)]
 pub struct PackConfig {
-    /// `train/<class>/*` and `val/<class>/*`.
+    /// A folder in any [`Layout`](crate::source::Layout).
     pub source: PathBuf,
+    /// How to list it.
+    pub list: ListConfig,
     /// A folder that does not exist yet, or is empty.
     pub out: PathBuf,
     /// Side of a stored picture, pixels.
@@ -56,8 +55,28 @@ pub struct PackConfig {
     pub jobs: usize,
     /// What to do about a file that cannot be decoded.
     pub on_corrupt: PackPolicy,
-    /// Records of a shard; the last of a split has fewer.
+    /// What to do about copies.
+    pub dedupe: Dedupe,
+    /// Pictures of the source for a shard; it has fewer records if some are left out.
     pub shard_records: u32,
+}
+
+impl PackConfig {
+    /// Raw pictures of 256 px, by one thread, leaving out what cannot be decoded.
+    pub fn new(source: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            list: ListConfig::default(),
+            out: out.into(),
+            size: 256,
+            encoding: Encoding::Raw,
+            quality: None,
+            jobs: 1,
+            on_corrupt: PackPolicy::Skip,
+            dedupe: Dedupe::Keep,
+            shard_records: SHARD_RECORDS,
+        }
+    }
 }
 
 /// What was packed.
@@ -67,20 +86,45 @@ pub struct PackReport {
     pub dataset: Dataset,
     /// Classes that lost more than 0.1 % of their files.
     pub incomplete: Vec<Incomplete>,
+    /// What someone should look at: of the source, of counts and of statistics.
+    pub notes: Vec<String>,
+    /// Copies that were found, whether they were left out or not.
+    pub duplicates: Vec<Duplicate>,
+    /// Shards that an earlier, interrupted build had packed.
+    pub resumed: usize,
 }
 
 /// A class that lost too many of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
-    /// The class's folder.
+    /// The class's folder, as in a tree.
     pub folder: PathBuf,
     /// Files left out.
     pub lost: u64,
-    /// Files in all.
+    /// Files in all, less copies left out.
     pub files: u64,
 }
 
-/// A tree that cannot be packed.
+/// What was packed of a part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartReport {
+    /// Which.
+    pub part: Part,
+    /// Its shards.
+    pub shards: usize,
+    /// Those of all parts together.
+    pub shards_of_all: usize,
+    /// Records in its shards.
+    pub records: u64,
+    /// Files left out.
+    pub skipped: u64,
+    /// Copies that were found in the whole source, whether they are left out or not.
+    pub duplicates: Vec<Duplicate>,
+    /// Shards that an earlier, interrupted build had packed.
+    pub resumed: usize,
+}
+
+/// A source that cannot be packed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -89,12 +133,27 @@ pub enum PackError {
     Size { size: usize },
     #[error("a JPEG quality of {quality}, expected 1 to 100")]
     Quality { quality: u8 },
+    #[error("there is no part {part}")]
+    NoPart { part: Part },
     #[error(transparent)]
     Source(#[from] OpenError),
     #[error(transparent)]
     Corrupt(SampleError),
     #[error("{split}: none of the {files} files can be decoded")]
     NothingLeft { split: Split, files: usize },
+    #[error("{}: {needed} bytes are needed, and {free} are free", path.display())]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
+    #[error("{} holds {shards} shards of a build with other settings or of another source",
+        path.display())]
+    OtherBuild { path: PathBuf, shards: usize },
+    #[error("{}: no sound manifest: {reason}", path.display())]
+    Manifest { path: PathBuf, reason: String },
+    #[error("the parts do not make a whole: {reason}")]
+    Parts { reason: String },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     #[error("a bug in a packing thread: {0}")]
@@ -116,226 +175,137 @@ impl From<Broken> for PackError {
     }
 }
 
-/// Packs a tree; `progress` hears of every picture. Written beside and renamed: `out` is whole or
-/// absent.
+/// Packs a source; `progress` hears of every picture. Written beside and renamed: `out` is whole or
+/// absent. If it is interrupted, the next call with the same settings goes on.
 ///
 /// # Errors
-/// If the tree is unsound, a file cannot be decoded and the policy says so, or a file cannot be
+/// If the source is unsound, a file cannot be decoded and the policy says so, or a file cannot be
 /// written.
 pub fn build(
     config: &PackConfig, progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<PackReport, PackError> {
-    let quality = config.quality.unwrap_or(QUALITY);
-    if config.size == 0 || config.size > SIZE_MAX {
-        return Err(PackError::Size { size: config.size });
+    let plan = Plan::new(config)?;
+    let (staging, manifest, resumed) = pack(&plan, Part::WHOLE, progress)?;
+    let duplicates = duplicates(&plan);
+    let report = finish(staging, &manifest, &config.source)?;
+    Ok(PackReport { duplicates, resumed, ..report })
+}
+
+/// Packs one of several parts into a folder that [`merge`](super::merge) takes. All machines must
+/// have the same source and settings.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_part(
+    config: &PackConfig, part: Part, progress: &(dyn Fn(Progress) + Sync),
+) -> Result<PartReport, PackError> {
+    if !(1..=part.of).contains(&part.index) {
+        return Err(PackError::NoPart { part });
     }
-    if quality == 0 || quality > 100 {
-        return Err(PackError::Quality { quality });
-    }
-    let (classes, files) = source::list(&config.source)?;
-    let staging = Staging::create(&config.out)?;
-    let total = files.iter().map(|files| files.len() as u64).sum();
-    let mut done = 0;
-    let mut sums = Accumulator::new(config.size);
-    let (mut splits, mut incomplete) = (Vec::new(), Vec::new());
-    for (split, files) in Split::ALL.into_iter().zip(&files) {
-        if files.is_empty() {
-            continue;
-        }
-        let mut packer = Packer::new(config, staging.path(), split, classes.len());
-        let counted = packer.run(files, &mut || {
-            done += 1;
-            progress(Progress { done, total });
-        })?;
-        if split == Split::Train {
-            sums.merge(&counted);
-        }
-        incomplete.extend(packer.incomplete(&classes));
-        let info = packer.finish()?;
-        if info.records == 0 {
-            return Err(PackError::NothingLeft { split, files: files.len() });
-        }
-        splits.push(info);
-    }
-    let dataset = Dataset {
-        format: FORMAT,
-        size: config.size,
-        encoding: config.encoding,
-        filter: FILTER.into(),
-        quality: (config.encoding == Encoding::Jpeg).then_some(quality),
-        classes,
-        splits,
-        statistics: sums.finish(),
-    };
-    dataset.store(staging.path())?;
+    let plan = Plan::new(config)?;
+    let (staging, manifest, resumed) = pack(&plan, part, progress)?;
     staging.commit()?;
-    Ok(PackReport { dataset, incomplete })
+    let shards = &manifest.shards;
+    Ok(PartReport {
+        part,
+        shards: shards.len(),
+        shards_of_all: manifest.shards_of_all,
+        records: shards.iter().map(|packed| u64::from(packed.shard.records)).sum(),
+        skipped: shards.iter().map(|packed| packed.skipped.len() as u64).sum(),
+        duplicates: duplicates(&plan),
+        resumed,
+    })
 }
 
-/// One split being written.
-struct Packer<'a> {
-    config: &'a PackConfig,
-    dir: &'a Path,
-    split: Split,
-    writer: Option<ShardWriter>,
-    shards: Vec<ShardInfo>,
-    /// By label, records written and files left out.
-    per_class: Vec<u64>,
-    lost: Vec<u64>,
-    skipped: Vec<Skipped>,
-}
-
-impl<'a> Packer<'a> {
-    fn new(config: &'a PackConfig, dir: &'a Path, split: Split, classes: usize) -> Self {
-        Self {
-            config,
-            dir,
-            split,
-            writer: None,
-            shards: vec![],
-            per_class: vec![0; classes],
-            lost: vec![0; classes],
-            skipped: vec![],
-        }
-    }
-
-    /// Sends every file through the workers and writes what they made, in order.
-    fn run(
-        &mut self, files: &[TreeFile], written: &mut dyn FnMut(),
-    ) -> Result<Accumulator, PackError> {
-        let config = self.config;
-        let workers = ordered(
-            config.jobs,
-            files.len(),
-            || Worker::new(config),
-            |worker, index| worker.record(&files[index].path),
-            |index, record| {
-                self.take(&files[index], record)?;
-                written();
-                Ok::<_, PackError>(())
-            },
-        )?;
-        let mut sums = Accumulator::new(config.size);
-        workers.iter().for_each(|worker| sums.merge(&worker.sums));
-        Ok(sums)
-    }
-
-    fn take(
-        &mut self, file: &TreeFile, record: Result<Vec<u8>, SampleError>,
-    ) -> Result<(), PackError> {
-        match record {
-            Ok(bytes) => self.push(file.label, &bytes),
-            Err(error) if self.config.on_corrupt == PackPolicy::Fail => {
-                Err(PackError::Corrupt(error))
+/// Packs a part, from where an earlier build of it stopped; returns how many shards that had.
+fn pack(
+    plan: &Plan<'_>, part: Part, progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Staging, Manifest, usize), PackError> {
+    let mut staging = Staging::resume(&plan.config.out)?;
+    let mut manifest = plan.manifest(part);
+    if staging.path().join(MANIFEST).exists() {
+        staging.keep();
+        let found = Manifest::load(staging.path())?;
+        if !found.shards.is_empty() {
+            let (path, shards) = (staging.path().to_path_buf(), found.shards.len());
+            let skipped = found.shards.iter().any(|packed| !packed.skipped.is_empty());
+            let same = found.fingerprint == manifest.fingerprint && found.part == part;
+            if !same || (skipped && plan.config.on_corrupt == PackPolicy::Fail) {
+                return Err(PackError::OtherBuild { path, shards });
             }
-            Err(error) => {
-                let reason = match &error {
-                    SampleError::Decode { source, .. } => source.to_string(),
-                    SampleError::Read { source, .. } => source.to_string(),
-                    SampleError::Shard(error) => error.to_string(),
-                };
-                tracing::warn!(path = %file.path.display(), reason, "left out");
-                let path = file.path.strip_prefix(&self.config.source).unwrap_or(&file.path);
-                self.skipped.push(Skipped { path: text(path), reason });
-                self.lost[file.label as usize] += 1;
-                Ok(())
+            found.verify(&path, plan.config.jobs)?;
+            manifest = found;
+        }
+    }
+    let resumed = manifest.shards.len();
+    // What was being written when the build stopped is beside the shards of the manifest.
+    staging.clear(|name| {
+        let shard = |packed: &Packed| packed.shard.file == name;
+        name == MANIFEST || manifest.shards.iter().any(shard)
+    })?;
+    let range = part.range(plan.chunks.len());
+    space::check(plan, range.start + resumed..range.end, staging.path())?;
+    let manifest = Packer::new(plan, &mut staging, manifest).run(progress)?;
+    manifest.store(staging.path())?; // of a part without shards, too
+    Ok((staging, manifest, resumed))
+}
+
+/// Makes a data set of the shards of a whole manifest and gives the folder its name.
+pub(super) fn finish(
+    mut staging: Staging, manifest: &Manifest, source: &Path,
+) -> Result<PackReport, PackError> {
+    let dataset = manifest.dataset(staging.path());
+    if let Err(PackError::NothingLeft { .. }) = dataset {
+        staging.discard(); // going on would come to the same
+    }
+    let dataset = dataset?;
+    dataset.store(staging.path())?;
+    let out = staging.commit()?;
+    // Only now: killed before, the next build goes on; killed here, the set has a file too many.
+    let manifest_path = out.join(MANIFEST);
+    if let Err(source) = fs::remove_file(&manifest_path)
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(PackError::Write { path: manifest_path, source });
+    }
+    let notes = expected::notes(manifest, &dataset);
+    for note in &notes {
+        tracing::warn!(note);
+    }
+    let notes = manifest.notes.iter().cloned().chain(notes).collect();
+    let incomplete = incomplete(manifest, &dataset, source);
+    Ok(PackReport { dataset, incomplete, notes, duplicates: vec![], resumed: 0 })
+}
+
+/// Classes that lost too many files.
+fn incomplete(manifest: &Manifest, dataset: &Dataset, source: &Path) -> Vec<Incomplete> {
+    let mut found = Vec::new();
+    for info in &dataset.splits {
+        let mut lost = vec![0; dataset.classes.len()];
+        for packed in manifest.shards.iter().filter(|packed| packed.split == info.split) {
+            packed.lost.iter().for_each(|(label, count)| lost[*label as usize] += count);
+        }
+        for ((Class { wnid, .. }, kept), lost) in
+            dataset.classes.iter().zip(&info.per_class).zip(lost)
+        {
+            if is_too_many(lost, kept + lost) {
+                let folder = source.join(info.split.name()).join(wnid);
+                found.push(Incomplete { folder, lost, files: kept + lost });
             }
         }
     }
-
-    /// Classes that lost too many files.
-    fn incomplete(&self, classes: &[Class]) -> Vec<Incomplete> {
-        let found = classes.iter().zip(&self.per_class).zip(&self.lost);
-        found
-            .filter_map(|((class, kept), &lost)| {
-                let folder = self.config.source.join(self.split.name()).join(&class.wnid);
-                let files = kept + lost;
-                let many = lost as f64 > SKIPPED_SHARE_MAX * files as f64;
-                many.then_some(Incomplete { folder, lost, files })
-            })
-            .collect()
-    }
-
-    fn push(&mut self, label: u32, bytes: &[u8]) -> Result<(), PackError> {
-        if self.writer.as_ref().is_some_and(|w| w.len() >= self.config.shard_records as usize) {
-            self.close()?;
-        }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            none => {
-                let name = format!("{}-{:05}.shard", self.split, self.shards.len());
-                let (encoding, size) = (self.config.encoding, self.config.size);
-                none.insert(ShardWriter::create(&self.dir.join(name), encoding, size)?)
-            }
-        };
-        writer.push(label, bytes)?;
-        self.per_class[label as usize] += 1;
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), PackError> {
-        if let Some(writer) = self.writer.take() {
-            self.shards.push(writer.finish()?);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<SplitInfo, PackError> {
-        self.close()?;
-        let Self { split, shards, per_class, skipped, .. } = self;
-        Ok(SplitInfo { split, records: per_class.iter().sum(), per_class, shards, skipped })
-    }
+    found
 }
 
-/// One thread: files to records, and the sums over its pictures.
-struct Worker<'a> {
-    config: &'a PackConfig,
-    sums: Accumulator,
-    stored: Stored,
-    bytes: Vec<u8>,
-    square: Vec<u8>,
+fn is_too_many(lost: u64, files: u64) -> bool {
+    lost as f64 > SKIPPED_SHARE_MAX * files as f64
 }
 
-impl<'a> Worker<'a> {
-    fn new(config: &'a PackConfig) -> Self {
-        let (sums, stored) = (Accumulator::new(config.size), Stored::new());
-        Self { config, sums, stored, bytes: vec![], square: vec![] }
-    }
-
-    fn record(&mut self, path: &Path) -> Result<Vec<u8>, SampleError> {
-        source::read_into(path, &mut self.bytes)?;
-        let encoded = Encoded { encoding: Encoding::Original, bytes: &self.bytes };
-        let place = |source| SampleError::Decode { place: path.display().to_string(), source };
-        self.stored.square(encoded, self.config.size, &mut self.square).map_err(place)?;
-        let record = match self.config.encoding {
-            Encoding::Raw => self.square.clone(),
-            Encoding::Original => self.bytes.clone(),
-            Encoding::Jpeg => jpeg(&self.square, self.config).map_err(place)?,
-        };
-        self.sums.add(&self.square);
-        Ok(record)
-    }
-}
-
-fn jpeg(square: &[u8], config: &PackConfig) -> Result<Vec<u8>, DecodeError> {
-    let mut bytes = Vec::new();
-    let side = config.size as u16; // at most SIZE_MAX
-    jpeg_encoder::Encoder::new(&mut bytes, config.quality.unwrap_or(QUALITY))
-        .encode(square, side, side, jpeg_encoder::ColorType::Rgb)
-        .map_err(|e| DecodeError::Broken { format: "JPEG", reason: e.to_string() })?;
-    Ok(bytes)
-}
-
-/// A path as text; what is not UTF-8 in it as `\xNN`.
-fn text(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}"); // writing to a String cannot fail
-        }
-    }
-    text
+fn duplicates(plan: &Plan<'_>) -> Vec<Duplicate> {
+    let of = |((split, index), (of_split, of_index)): (&(Split, u64), &(Split, u64))| {
+        Duplicate { path: plan.name(*split, *index), of: plan.name(*of_split, *of_index) }
+    };
+    plan.copies.iter().map(of).collect()
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::{
         dataset::Encoding,
-        pack::{PackConfig, PackPolicy, SHARD_RECORDS, build},
+        pack::{PackConfig, PackPolicy, build},
     };
     use std::path::Path;
 
@@ -105,14 +105,11 @@ mod tests {
             }
         }
         let config = PackConfig {
-            source: dir.join("tree"),
-            out: dir.join("out"),
             size,
             encoding,
-            quality: None,
             jobs: 2,
             on_corrupt: PackPolicy::Fail,
-            shard_records: SHARD_RECORDS,
+            ..PackConfig::new(dir.join("tree"), dir.join("out"))
         };
         build(&config, &|_| ()).expect("a sound tree");
         Shards::open(&config.out).expect("its own folder")

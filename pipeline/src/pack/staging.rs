@@ -30,25 +30,34 @@ impl StagingError {
     }
 }
 
-/// The folder `OUT.partial`, removed on drop unless it was [committed](Self::commit), and locked: a
-/// second run to the same place would mix its files with ours.
+/// The folder `OUT.partial`, removed on drop unless it was [committed](Self::commit) or is to be
+/// [kept](Self::keep), and locked: a second run to the same place would mix its files with ours.
 #[derive(Debug)]
 pub(crate) struct Staging {
     partial: PathBuf,
     out: PathBuf,
-    committed: bool,
+    stays: bool,
     _lock: File, // goes with the process, however it ends
 }
 
 impl Staging {
     /// Creates `out.partial`, after clearing what an earlier run that died has left there.
-    /// An empty folder `out` is removed now: one that cannot be, such as a mount point, could not be
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub(crate) fn create(out: &Path) -> Result<Self, StagingError> {
+        let staging = Self::resume(out)?;
+        staging.clear(|_| false)?;
+        Ok(staging)
+    }
+
+    /// Opens `out.partial` with what an earlier run may have left there. An empty folder `out` is removed now: one that cannot be, such as a mount point, could not be
     /// replaced at the end either.
     ///
     /// # Errors
     /// If `out` holds anything already, another run writes there, or its parent folder cannot be
     /// written.
-    pub(crate) fn create(out: &Path) -> Result<Self, StagingError> {
+    pub(crate) fn resume(out: &Path) -> Result<Self, StagingError> {
         // The rename would meet a link itself, not the folder that it leads to.
         let target = if out.is_symlink() { fs::canonicalize(out) } else { Ok(out.into()) };
         let out = target.map_err(|_| StagingError::Exists { path: out.into() })?;
@@ -77,8 +86,25 @@ impl Staging {
             // Some network file systems have no locks; there the user has to take care.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        clear(&partial).map_err(StagingError::write(&partial))?;
-        Ok(Self { partial, out, committed: false, _lock: lock })
+        Ok(Self { partial, out, stays: false, _lock: lock })
+    }
+
+    /// Removes what is in the folder, but for the names that are to be kept.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub(crate) fn clear(&self, is_kept: impl Fn(&str) -> bool) -> Result<(), StagingError> {
+        clear(&self.partial, is_kept).map_err(StagingError::write(&self.partial))
+    }
+
+    /// From here on, what was written stays if the run fails, for the next one to go on.
+    pub(crate) fn keep(&mut self) {
+        self.stays = true;
+    }
+
+    /// What was written is of no use after all.
+    pub(crate) fn discard(&mut self) {
+        self.stays = false;
     }
 
     /// Where to write meanwhile.
@@ -87,38 +113,41 @@ impl Staging {
     }
 
     /// Gives the folder its name. The caller has synced the files in it; the names are synced
-    /// here.
+    /// here. Returns where it is: a link was followed.
     ///
     /// # Errors
     /// If the rename or the sync fails.
-    pub(crate) fn commit(mut self) -> Result<(), StagingError> {
+    pub(crate) fn commit(mut self) -> Result<PathBuf, StagingError> {
         sync_folder(&self.partial)?;
         fs::rename(&self.partial, &self.out).map_err(|source| StagingError::Rename {
             from: self.partial.clone(),
             to: self.out.clone(),
             source,
         })?;
-        self.committed = true;
+        self.stays = true;
         match self.out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-            _ => sync_folder(Path::new(".")),
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent)?,
+            _ => sync_folder(Path::new("."))?,
         }
+        Ok(std::mem::take(&mut self.out))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.stays {
             // Best effort: the next run clears what stays.
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
 }
 
-/// Removes what is in a folder.
-fn clear(folder: &Path) -> io::Result<()> {
+fn clear(folder: &Path, is_kept: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&is_kept) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
         } else {
@@ -171,6 +200,25 @@ mod tests {
         assert_eq!(fs::read_dir(staging.path()).expect("readable").count(), 0);
         Ok(())
     }
+
+    #[test]
+    fn what_is_to_be_kept_stays_for_the_next_run() -> Result<(), StagingError> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("out");
+        let mut staging = Staging::create(&out)?;
+        for name in ["a", "b"] {
+            fs::write(staging.path().join(name), name).map_err(StagingError::write(&out))?;
+        }
+        staging.keep();
+        drop(staging);
+        let staging = Staging::resume(&out)?;
+        staging.clear(|name| name == "b")?;
+        staging.commit()?;
+        assert_eq!(fs::read_dir(&out).expect("readable").count(), 1);
+        assert_eq!(fs::read(out.join("b")).expect("readable"), b"b");
+        Ok(())
+    }
+
     #[test]
     fn two_runs_to_the_same_place_are_kept_apart() -> Result<(), StagingError> {
         let dir = tempfile::tempdir().expect("a temporary folder");

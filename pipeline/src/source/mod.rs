@@ -1,8 +1,23 @@
-//! Where samples come from: a folder of shards, or a tree of image files. In goes (split, index),
-//! out come the bytes of one sample and its label.
+//! Where samples come from: a folder of shards, or pictures in any of the layouts that ILSVRC comes
+//! in, which nobody unpacks. In goes (split, index), out come the bytes of one sample and its label.
 
-mod shards;
+mod read_at;
+mod archive;
+mod mat;
+mod devkit;
+mod truth;
 mod tree;
+mod ilsvrc;
+mod kaggle;
+mod synsets;
+mod checksums;
+mod layout;
+mod lister;
+mod listing;
+mod listed;
+mod shards;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::{
     dataset::{self, Class, DatasetError, Encoding, Split, Statistics},
@@ -16,10 +31,14 @@ use std::{
     sync::Arc,
 };
 
+pub use archive::{ArchiveError, Fault};
+pub(crate) use checksums::hex;
+pub use checksums::{Checked, verify_source};
+pub use listed::{Listed, STATISTICS_MAX};
+pub use listing::{FILE_BYTES_MAX, Layout, ListConfig, Listing};
+pub use mat::MatError;
 pub use shards::Shards;
 pub(crate) use shards::agrees;
-pub(crate) use tree::read_into;
-pub use tree::{Listing, STATISTICS_MAX, Tree, TreeFile, list};
 
 /// The bytes of one sample.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +85,8 @@ pub trait Source: Send + Sync + Debug {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum SampleError {
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {place}")]
+    Read { place: String, source: io::Error },
     #[error(transparent)]
     Shard(#[from] ShardError),
     #[error("{place}: {source}")]
@@ -81,18 +100,48 @@ pub enum SampleError {
 pub enum OpenError {
     #[error("{}: there is no such folder", path.display())]
     Missing { path: PathBuf },
-    #[error("{}: neither {} nor a folder `train` is in it", path.display(), dataset::FILE)]
+    #[error(
+        "{}: neither {} nor a folder `train` nor an archive of training images is in it",
+        path.display(), dataset::FILE
+    )]
     NotData { path: PathBuf },
-    #[error("{}: no folder `train` is in it", path.display())]
-    NotATree { path: PathBuf },
+    #[error("{}: no folder `train` is in it, and no archive of training images", path.display())]
+    NotListed { path: PathBuf },
     #[error("{}: the name of a class is not UTF-8", path.display())]
     ClassName { path: PathBuf },
+    #[error("{}: a part of a data set, and not the whole of it", path.display())]
+    Part { path: PathBuf },
     #[error("{}: no {split} images", path.display())]
     Empty { path: PathBuf, split: Split },
     #[error("{}: one class only ({class}), and a classifier needs two", path.display())]
     OneClass { path: PathBuf, class: String },
     #[error("{}: class {class} is not in `train`", path.display())]
     UnknownClass { path: PathBuf, class: String },
+    #[error("{}: class {class} is there once more", path.display())]
+    Twice { path: PathBuf, class: String },
+    #[error("{}: class {class} is not in the table of class names", path.display())]
+    Unnamed { path: PathBuf, class: String },
+    #[error("{} stands beside {other}: two data sets in one folder", path.display())]
+    Ambiguous { path: PathBuf, other: String },
+    #[error("{}: none of the archives whose MD5 sums are published is in it", path.display())]
+    NoSums { path: PathBuf },
+    #[error("{}: {bytes} bytes are too long", path.display())]
+    Oversize { path: PathBuf, bytes: u64 },
+    #[error("{}: {source}", path.display())]
+    Archive { path: PathBuf, source: ArchiveError },
+    #[error("{path}: {source}")]
+    Meta { path: String, source: MatError },
+    #[error("{path}: line {line}: {reason}")]
+    Line { path: String, line: u64, reason: String },
+    #[error("{path}: {lines} lines, and there are {images} images")]
+    Counts { path: String, lines: usize, images: usize },
+    #[error("{path}: no row for image {image}")]
+    NoRow { path: String, image: String },
+    #[error(
+        "{}: {images} {split} images without ground truth: no devkit and no LOC_{split}_solution.csv",
+        path.display()
+    )]
+    NoTruth { path: PathBuf, split: Split, images: usize },
     #[error("{}: record {record} has label {label}, and there are {classes} classes", path.display())]
     Label { path: PathBuf, record: u32, label: u32, classes: usize },
     #[error("{}: {what} is {found}, and {} says {expected}", path.display(), dataset::FILE)]
@@ -105,20 +154,46 @@ pub enum OpenError {
     Shard(#[from] ShardError),
 }
 
-/// Opens a folder of shards, or a tree `train/<class>/*`, `val/<class>/*` of image files, whose
-/// pictures are then stored at side `size` and whose statistics take `jobs` threads.
+/// Opens a folder of shards, or one in any [`Layout`], whose pictures are then stored at side
+/// `size` and whose statistics take `jobs` threads.
 ///
 /// # Errors
 /// If it is neither, or does not hold together.
 pub fn open(dir: &Path, size: usize, jobs: usize) -> Result<Arc<dyn Source>, OpenError> {
-    if !dir.is_dir() {
-        return Err(OpenError::Missing { path: dir.into() });
-    }
+    open_with(dir, size, jobs, &ListConfig::default())
+}
+
+/// As [`open`], for layouts that can be taken in more than one way.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    dir: &Path, size: usize, jobs: usize, config: &ListConfig,
+) -> Result<Arc<dyn Source>, OpenError> {
     if dir.join(dataset::FILE).exists() {
         Ok(Arc::new(Shards::open(dir)?))
-    } else if dir.join(Split::Train.name()).is_dir() {
-        Ok(Arc::new(Tree::open(dir, size, jobs)?))
+    } else if dir.join(dataset::MANIFEST).exists() {
+        Err(OpenError::Part { path: dir.into() })
     } else {
-        Err(OpenError::NotData { path: dir.into() })
+        match Listed::open(dir, size, jobs, config) {
+            Err(OpenError::NotListed { path }) => Err(OpenError::NotData { path }),
+            listed => Ok(Arc::new(listed?)),
+        }
     }
 }
+
+/// Images of each split in words, those that are there.
+fn counts(images: [u64; Split::COUNT]) -> String {
+    let there = Split::ALL.into_iter().zip(images).filter(|(_, images)| *images > 0);
+    there.map(|(split, images)| format!("{images} {split}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The sample after `index` in the sorted list of its class, from the start again after the last.
+fn next_in(class: &[u32], index: u64) -> Option<u64> {
+    let after = class.partition_point(|sample| u64::from(*sample) <= index);
+    let next = class.get(after).or(class.first())?;
+    Some(u64::from(*next)).filter(|next| *next != index)
+}
+
+#[cfg(test)]
+mod tests;

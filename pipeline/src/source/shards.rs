@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 pub struct Shards {
     dir: PathBuf,
     dataset: Dataset,
-    splits: [Part; 2],
+    splits: [Part; Split::COUNT],
 }
 
-/// The shards of one split. All but the last hold the same number of records.
+/// The shards of one split, of any number of records each.
 #[derive(Debug, Default)]
 struct Part {
     shards: Vec<Shard>,
@@ -35,7 +35,7 @@ impl Shards {
         if let [only] = dataset.classes.as_slice() {
             return Err(OpenError::OneClass { path: dir.into(), class: only.wnid.clone() });
         }
-        let mut splits = <[Part; 2]>::default();
+        let mut splits = <[Part; Split::COUNT]>::default();
         for split in Split::ALL {
             splits[split as usize] = Part::open(dir, &dataset, split)?;
         }
@@ -157,10 +157,7 @@ impl Source for Shards {
     }
 
     fn next_of_class(&self, split: Split, index: u64) -> Option<u64> {
-        let class = &self.part(split).by_class[self.label(split, index) as usize];
-        let after = class.partition_point(|record| u64::from(*record) <= index);
-        let next = class.get(after).or(class.first())?;
-        Some(u64::from(*next)).filter(|next| *next != index)
+        super::next_in(&self.part(split).by_class[self.label(split, index) as usize], index)
     }
 
     fn place(&self, split: Split, index: u64) -> String {
@@ -170,14 +167,13 @@ impl Source for Shards {
 
     fn describe(&self) -> String {
         format!(
-            "{}: {} shards ({}, {} px), {} classes, {} train and {} val images",
+            "{}: {} shards ({}, {} px), {} classes, {} images",
             self.dir.display(),
             self.splits.iter().map(|part| part.shards.len()).sum::<usize>(),
             self.dataset.encoding.name(),
             self.dataset.size,
             self.dataset.classes.len(),
-            self.len(Split::Train),
-            self.len(Split::Val)
+            super::counts(Split::ALL.map(|split| self.len(split))),
         )
     }
 }

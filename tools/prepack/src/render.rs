@@ -74,13 +74,34 @@ fn pack_hint(error: &PackError) -> Option<String> {
             Some("give `val` the same class folders as `train`".into())
         }
         PackError::Source(OpenError::ClassName { .. }) => Some("rename the folder".into()),
-        PackError::Source(OpenError::List { .. }) => None,
-        PackError::Source(_) => Some(
-            "pass --source DIR with DIR/train/CLASS/*.JPEG in it, two classes or more".into(),
+        PackError::Source(OpenError::Archive { .. }) => {
+            Some("the archive was not downloaded whole: hold it against its MD5".into())
+        }
+        PackError::Source(
+            OpenError::Missing { .. }
+            | OpenError::NotListed { .. }
+            | OpenError::Empty { .. }
+            | OpenError::OneClass { .. },
+        ) => Some(
+            "pass --source DIR with DIR/train/CLASS/*.JPEG in it, two classes or more, or with \
+             the archives of ILSVRC"
+                .into(),
         ),
+        PackError::Source(OpenError::NoTruth { .. }) => {
+            Some("put the devkit's archive, or Kaggle's LOC_val_solution.csv, beside".into())
+        }
+        PackError::OtherBuild { path, .. } => Some(format!(
+            "pass the settings of that build to go on with it, or remove {}",
+            path.display()
+        )),
+        PackError::Manifest { path, .. } => {
+            Some(format!("remove {}", path.parent().unwrap_or(path).display()))
+        }
         PackError::Thread(_) => Some("pass fewer --jobs".into()),
         PackError::Shard(ShardError::Write { .. })
-        | PackError::Dataset(DatasetError::Write { .. }) => Some(ROOM.into()),
+        | PackError::Dataset(DatasetError::Write { .. })
+        | PackError::Write { .. }
+        | PackError::NoRoom { .. } => Some(ROOM.into()),
         PackError::Staging(error) => Some(staging_hint(error)),
         _ => None,
     }

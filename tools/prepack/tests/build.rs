@@ -3,7 +3,7 @@
 use crate::common::{build, class, entries, files, flat_png, tree};
 use pipeline::{
     dataset::{Dataset, Encoding, Split},
-    source::{Shards, Source as _},
+    source::{ListConfig, Listing, Shards, Source as _},
 };
 use std::fs;
 
@@ -45,10 +45,10 @@ fn records_are_what_their_encoding_says() {
         [&raw, &original, &rough, &fine].map(|set| set.dataset().quality),
         [None, None, Some(10), Some(90)]
     );
-    let (_, [paths, _]) = pipeline::source::list(&tree).expect("a tree");
+    let listing = Listing::open(&tree, &ListConfig::default()).expect("a tree");
     let mut scratch = vec![];
     for index in 0..6 {
-        let file = fs::read(&paths[index as usize].path).expect("a file");
+        let file = fs::read(tree.join(listing.name(Split::Train, index))).expect("a file");
         let mut length = |set: &Shards| {
             let encoded = set.read(Split::Train, index, &mut scratch).expect("whole");
             (encoded.encoding, encoded.bytes.len(), encoded.bytes == file)
@@ -109,7 +109,10 @@ fn an_undecodable_file_ends_the_run_where_that_is_asked_for() {
     let because = format!("because: {}: an empty file", bad.display());
     build(&tree, &out, "--on-corrupt fail")
         .failed(&[&because, "hint: mend or remove the file"]);
-    assert_eq!(entries(dir.path()), [tree], "neither out nor out.partial");
+    assert!(!out.exists());
+    flat_png(&bad, 9);
+    build(&tree, &out, "--on-corrupt fail").well(); // on, or anew
+    assert_eq!(entries(dir.path()), [out, tree]);
 }
 
 #[test]

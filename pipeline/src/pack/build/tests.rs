@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    source::{Shards, Source as _},
+    resize::Stored,
+    source::{Encoded, Listing, Shards, Source as _},
     synth::{SynthConfig, synth},
 };
 use std::{
@@ -24,16 +25,7 @@ fn tree(dir: &Path) -> PathBuf {
 }
 
 fn config(source: &Path, out: PathBuf) -> PackConfig {
-    PackConfig {
-        source: source.into(),
-        out,
-        size: 16,
-        encoding: Encoding::Raw,
-        quality: None,
-        jobs: 2,
-        on_corrupt: PackPolicy::Skip,
-        shard_records: 5,
-    }
+    PackConfig { size: 16, jobs: 2, shard_records: 5, ..PackConfig::new(source, out) }
 }
 
 #[test]
@@ -50,16 +42,16 @@ fn records_keep_the_order_of_the_paths_across_shards() {
     assert_eq!(records(Split::Val), [5, 1]);
     assert_eq!(report.incomplete, []);
     let set = Shards::open(&config.out).expect("its own folder");
-    let (_, files) = source::list(&source).expect("a tree");
+    let listing = Listing::open(&source, &ListConfig::default()).expect("a tree");
     let (mut scratch, mut stored, mut square) = (vec![], Stored::new(), vec![]);
     for split in Split::ALL {
-        assert_eq!(set.len(split), files[split as usize].len() as u64);
-        for (index, file) in files[split as usize].iter().enumerate() {
-            let bytes = fs::read(&file.path).expect("a file");
+        assert_eq!(set.len(split), listing.len(split));
+        for index in 0..listing.len(split) {
+            let bytes = fs::read(source.join(listing.name(split, index))).expect("a file");
             let encoded = Encoded { encoding: Encoding::Original, bytes: &bytes };
             stored.square(encoded, 16, &mut square).expect("a picture");
-            assert_eq!(set.label(split, index as u64), file.label);
-            let found = set.read(split, index as u64, &mut scratch).expect("whole");
+            assert_eq!(set.label(split, index), listing.label(split, index));
+            let found = set.read(split, index, &mut scratch).expect("whole");
             assert!(found.bytes == square, "{split} {index}");
         }
     }
@@ -99,12 +91,7 @@ fn what_is_left_out_is_told_by_class_with_the_reason() {
 
 #[test]
 fn a_loss_up_to_a_thousandth_is_borne() {
-    let lost = |lost: u64, files: u64| {
-        let config = config(Path::new("tree"), PathBuf::new());
-        let mut packer = Packer::new(&config, Path::new(""), Split::Train, 1);
-        (packer.per_class[0], packer.lost[0]) = (files - lost, lost);
-        !packer.incomplete(&[Class { wnid: "n1".into(), name: String::new() }]).is_empty()
-    };
+    let lost = is_too_many;
     assert_eq!([lost(0, 0), lost(0, 9), lost(1, 1000), lost(2, 2000)], [false; 4]);
     assert_eq!([lost(1, 1), lost(1, 999), lost(3, 2000)], [true; 3]);
 }
@@ -149,13 +136,4 @@ fn what_is_out_of_range_is_refused() {
         let error = build(&config, &|_| ()).expect_err("a quality");
         assert!(error.to_string().contains("expected 1 to 100"), "{error}");
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_path_that_is_no_text_is_told_byte_by_byte() {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
-    let path = Path::new(OsStr::from_bytes(b"train/n1/caf\xe9 \xff.jpg"));
-    assert_eq!(text(path), "train/n1/caf\\xe9 \\xff.jpg");
-    assert_eq!(text(Path::new("val/n1/caf\u{e9}.jpg")), "val/n1/caf\u{e9}.jpg");
 }

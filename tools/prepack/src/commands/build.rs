@@ -3,7 +3,7 @@
 use super::{count, say};
 use crate::{cli::BuildArgs, progress::Screen, render::Hint};
 use anyhow::{Context as _, Result, bail};
-use pipeline::pack::{self, Incomplete, PackConfig, PackReport, SHARD_RECORDS};
+use pipeline::pack::{self, Incomplete, PackConfig, PackReport};
 use std::path::Path;
 
 /// Classes that lost too many files are named up to here.
@@ -15,14 +15,12 @@ const NAMED_MAX: usize = 5;
 /// If the tree cannot be packed, or has been packed with too many files left out.
 pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
     let config = PackConfig {
-        source: args.source.clone(),
-        out: args.out.clone(),
         size: args.size.into(),
         encoding: args.encoding.into(),
         quality: args.quality,
         jobs: args.jobs(),
         on_corrupt: args.on_corrupt.into(),
-        shard_records: SHARD_RECORDS,
+        ..PackConfig::new(&args.source, &args.out)
     };
     let task = screen.task("packing");
     let report = pack::build(&config, &|progress| task.show(progress))
