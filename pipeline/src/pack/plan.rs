@@ -104,6 +104,7 @@ impl<'a> Plan<'a> {
             return Err(PackError::Quality { quality });
         }
         let listing = Listing::open(&config.source, &config.list)?;
+        tracing::info!("{}", listing.describe());
         for note in listing.notes() {
             tracing::warn!(note);
         }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use pipeline::{dataset, pack, synth};
+use pipeline::{dataset, pack, source::ListConfig, synth};
 use std::{num::NonZeroUsize, path::PathBuf, thread};
 
 /// Packs trees of pictures into shard files for training, and looks after them.
@@ -16,8 +16,10 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Pack DIR/train/CLASS/* and DIR/val/CLASS/* into shards and dataset.json.
+    /// Pack pictures, in any layout that ILSVRC comes in, into shards and dataset.json.
     Build(BuildArgs),
+    /// Put the parts of a data set together that `build --part` packed.
+    Merge(MergeArgs),
     /// Make a tree of procedural JPEGs, to try things on.
     Synth(SynthArgs),
     /// Read everything and hold it against its checksums.
@@ -65,10 +67,36 @@ impl From<OnCorrupt> for pack::PackPolicy {
     }
 }
 
+/// What to do about copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dedupe {
+    /// List them.
+    Report,
+    /// Leave out those among the training pictures.
+    Drop,
+}
+
+impl From<Dedupe> for pack::Dedupe {
+    fn from(dedupe: Dedupe) -> Self {
+        match dedupe {
+            Dedupe::Report => Self::Report,
+            Dedupe::Drop => Self::Drop,
+        }
+    }
+}
+
+/// How a source without splits is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SplitBy {
+    /// Half of each class to train on, half to validate on.
+    Half,
+}
+
 /// `prepack build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// The tree: DIR/train/CLASS/*.JPEG, and DIR/val likewise if there is one.
+    /// DIR/train/CLASS/*.JPEG and DIR/val likewise; the archives of ILSVRC-2012 or 2010 with their
+    /// devkit; Kaggle's ILSVRC/Data/CLS-LOC; or a tar for each synset. Nothing is unpacked.
     #[arg(long, value_name = "DIR")]
     pub(crate) source: PathBuf,
     /// Where to write: a folder that is not there yet, or is empty.
@@ -90,6 +118,40 @@ pub(crate) struct BuildArgs {
     /// What to do about a file that cannot be decoded.
     #[arg(long, value_enum, default_value_t = OnCorrupt::Skip)]
     pub(crate) on_corrupt: OnCorrupt,
+    /// Pictures of the source for a shard; it has fewer if some are left out.
+    #[arg(long, value_name = "N", default_value_t = pack::SHARD_RECORDS,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) shard_records: u32,
+    /// Look for copies, byte for byte, also across train and val.
+    #[arg(long, value_enum)]
+    pub(crate) dedupe: Option<Dedupe>,
+    /// Make half of each class the validation split, as the paper did for Fall 2009: for one tar a
+    /// synset.
+    #[arg(long, value_enum, requires = "seed")]
+    split: Option<SplitBy>,
+    /// Which half, with --split.
+    #[arg(long, requires = "split")]
+    seed: Option<u64>,
+    /// Pack part I of N only, on one of N machines; then `prepack merge`.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) part: Option<pack::Part>,
+    /// First hold the archives against their published MD5 sums.
+    #[arg(long)]
+    pub(crate) verify_source: bool,
+}
+
+/// `prepack merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Where to write: a folder that is not there yet, or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Threads [default: one a core].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// The folders that `build --part` wrote, all of them.
+    #[arg(required = true, value_name = "PART")]
+    pub(crate) parts: Vec<PathBuf>,
 }
 
 /// `prepack synth`.
@@ -142,6 +204,16 @@ pub(crate) struct InspectArgs {
 }
 
 impl BuildArgs {
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.map_or_else(cores, NonZeroUsize::get)
+    }
+
+    pub(crate) fn list(&self) -> ListConfig {
+        ListConfig { halves: self.split.and(self.seed) }
+    }
+}
+
+impl MergeArgs {
     pub(crate) fn jobs(&self) -> usize {
         self.jobs.map_or_else(cores, NonZeroUsize::get)
     }

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     screen.log();
     let done = match cli.command {
         Command::Build(args) => commands::build::run(&args, &screen),
+        Command::Merge(args) => commands::merge::run(&args, &screen),
         Command::Synth(args) => commands::synth::run(&args, &screen),
         Command::Verify(args) => commands::verify::run(&args, &screen),
         Command::Inspect(args) => commands::inspect::run(&args, &screen),

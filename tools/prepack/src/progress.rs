@@ -30,16 +30,17 @@ impl Screen {
         Self { bars: MultiProgress::new(), terminal, colours }
     }
 
-    /// Sends warnings here; `RUST_LOG` shows more.
+    /// Sends warnings here, and what a source was found to be; `RUST_LOG` shows more.
     pub(crate) fn log(&self) {
         let screen = self.clone();
-        let filter =
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("warn,pipeline::pack=info"));
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(move || screen.clone())
             .with_ansi(self.colours)
             .with_target(false)
+            .log_internal_errors(false) // they would go to the stderr that is closed
             .without_time()
             .init();
     }

@@ -2,6 +2,7 @@
 
 mod common;
 mod build;
+mod parts;
 mod odd_trees;
 mod faults;
 mod agree;

@@ -1,20 +1,31 @@
-//! `prepack build`: a tree of pictures to shards and `dataset.json`.
+//! `prepack build`: pictures in any layout to shards and `dataset.json`, whole or in parts.
 
 use super::{count, say};
 use crate::{cli::BuildArgs, progress::Screen, render::Hint};
 use anyhow::{Context as _, Result, bail};
-use pipeline::pack::{self, Incomplete, PackConfig, PackReport};
+use pipeline::{
+    dataset::Duplicate,
+    pack::{self, Incomplete, PackConfig, PackReport, Part},
+    source,
+};
 use std::path::Path;
 
-/// Classes that lost too many files are named up to here.
+/// Classes that lost too many files, and copies, are named up to here.
 const NAMED_MAX: usize = 5;
 
 /// Packs.
 ///
 /// # Errors
-/// If the tree cannot be packed, or has been packed with too many files left out.
+/// If the source cannot be packed, or has been packed with too many files left out.
 pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
+    if args.verify_source {
+        verify(&args.source, screen)?;
+    }
+    let cannot = || format!("cannot pack {}", args.source.display());
     let config = PackConfig {
+        list: args.list(),
+        shard_records: args.shard_records,
+        dedupe: args.dedupe.map_or(pack::Dedupe::Keep, Into::into),
         size: args.size.into(),
         encoding: args.encoding.into(),
         quality: args.quality,
@@ -22,15 +33,75 @@ pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
         on_corrupt: args.on_corrupt.into(),
         ..PackConfig::new(&args.source, &args.out)
     };
+    if let Some(part) = args.part {
+        return build_part(&config, part, screen).with_context(cannot);
+    }
     let task = screen.task("packing");
-    let report = pack::build(&config, &|progress| task.show(progress))
-        .with_context(|| format!("cannot pack {}", args.source.display()))?;
+    let report = pack::build(&config, &|progress| task.show(progress)).with_context(cannot)?;
     task.finish("packed", "images");
-    say(&summary(&args.out, &report));
+    tell(&args.out, &report, screen)
+}
+
+/// Says what was written, and what someone should look at.
+pub(super) fn tell(out: &Path, report: &PackReport, screen: &Screen) -> Result<()> {
+    went_on(report.resumed, screen);
+    report.notes.iter().for_each(|note| screen.remark(&format!("note: {note}")));
+    copies(&report.duplicates, screen);
+    say(&summary(out, report));
     if !report.incomplete.is_empty() {
-        bail!(incomplete(&args.out, &report.incomplete));
+        bail!(incomplete(out, &report.incomplete));
     }
     Ok(())
+}
+
+fn build_part(config: &PackConfig, part: Part, screen: &Screen) -> Result<()> {
+    let task = screen.task("packing");
+    let report = pack::build_part(config, part, &|progress| task.show(progress))?;
+    task.finish("packed", "images");
+    went_on(report.resumed, screen);
+    copies(&report.duplicates, screen);
+    let (shards, left_out) =
+        (count(report.shards as u64, "shard"), count(report.skipped, "file"));
+    say(&format!(
+        "{}: part {part}, {} images, {shards} of {}, {left_out} left out; then `prepack merge`",
+        config.out.display(),
+        report.records,
+        report.shards_of_all
+    ));
+    Ok(())
+}
+
+fn went_on(resumed: usize, screen: &Screen) {
+    if resumed > 0 {
+        let shards = count(resumed as u64, "shard");
+        screen.remark(&format!("went on after {shards} of an interrupted build"));
+    }
+}
+
+fn copies(copies: &[Duplicate], screen: &Screen) {
+    for copy in copies.iter().take(NAMED_MAX) {
+        screen.remark(&format!("copy: {} of {}", copy.path, copy.of));
+    }
+    if copies.len() > NAMED_MAX {
+        screen.remark(&format!("copies: {} in all", copies.len()));
+    }
+}
+
+/// Holds the archives against their published sums.
+fn verify(source: &Path, screen: &Screen) -> Result<()> {
+    let task = screen.task("checking");
+    let checked = source::verify_source(source, &|progress| task.show(progress))
+        .with_context(|| format!("cannot verify {}", source.display()))?;
+    drop(task);
+    for archive in &checked {
+        let sound = if archive.is_sound() { "sound" } else { "not as published" };
+        screen.remark(&format!("{}: MD5 {}: {sound}", archive.file, archive.md5));
+    }
+    let Some(wrong) = checked.iter().find(|archive| !archive.is_sound()) else { return Ok(()) };
+    bail!(Hint::new(
+        format!("{}: MD5 {}, published {}", wrong.file, wrong.md5, wrong.expected),
+        "download it again",
+    ))
 }
 
 /// One line: what was written.

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod build;
+pub(crate) mod merge;
 pub(crate) mod synth;
 pub(crate) mod verify;
 pub(crate) mod inspect;
