@@ -116,7 +116,7 @@ fn bugs_of_one_tower_are_seen() {
     ] {
         let (difference, place) = difference(&sound, &trained(&demo(), faulty(fault, devices)));
         assert!(
-            difference > 1e4 * ROUNDING,
+            difference > 1e3 * ROUNDING,
             "{fault:?}: {place} differ by {difference:e} only"
         );
     }
