@@ -191,7 +191,7 @@ pub fn build(
     Ok(PackReport { duplicates, resumed, ..report })
 }
 
-/// Packs one of several parts into a folder that [`merge`](super::merge) takes. All machines must
+/// Packs one of several parts into a folder that [`merge`](super::merge()) takes. All machines must
 /// have the same source and settings.
 ///
 /// # Errors
