@@ -8,6 +8,7 @@ use anyhow::Result;
 use pipeline::{
     dataset::DatasetError,
     feed::FeedError,
+    pack::PackError,
     shard::ShardError,
     source::{OpenError, SampleError},
 };
@@ -80,6 +81,12 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<ShardError>() {
         return shard_hint(error);
     }
+    if let Some(PackError::OtherBuild { path, .. }) = cause.downcast_ref() {
+        return Some(format!("remove {}: a build with other settings left it", path.display()));
+    }
+    if let Some(PackError::NoRoom { .. }) = cause.downcast_ref() {
+        return Some("make room, or pass an --out where there is some".into());
+    }
     if let Some(DatasetError::Newer { .. }) = cause.downcast_ref() {
         return Some("update this program, or pack the images again with it".into());
     }
@@ -147,6 +154,13 @@ fn open_hint(error: &OpenError) -> Option<String> {
             Some("pack the images again: `prepack build`".into())
         }
         OpenError::Shard(error) => shard_hint(error),
+        OpenError::NoTruth { .. } => {
+            Some("put the devkit's archive, or Kaggle's LOC_val_solution.csv, beside".into())
+        }
+        OpenError::Archive { .. } => {
+            Some("it was not downloaded whole: `prepack build --verify-source`".into())
+        }
+        OpenError::Part { .. } => Some("put all parts together: `prepack merge`".into()),
         _ => None,
     }
 }
