@@ -35,7 +35,7 @@ fn window(op: &Conv) -> usize {
     op.window.div_ceil(op.stride)
 }
 
-/// Whether [`forward`] and [`backward_weight`] can do `op`.
+/// Whether [`forward()`] and [`backward_weight`] can do `op`.
 pub(super) fn fits(op: &Conv) -> bool {
     matches!(window(op), 3 | 5) && matches!(op.stride, 1 | 2 | 4)
 }
