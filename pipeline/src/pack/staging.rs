@@ -51,8 +51,9 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Opens `out.partial` with what an earlier run may have left there. An empty folder `out` is removed now: one that cannot be, such as a mount point, could not be
-    /// replaced at the end either.
+    /// Opens `out.partial` with what an earlier run may have left there. An empty folder `out` is
+    /// removed now: one that cannot be, such as a mount point, could not be replaced at the end
+    /// either.
     ///
     /// # Errors
     /// If `out` holds anything already, another run writes there, or its parent folder cannot be

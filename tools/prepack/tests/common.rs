@@ -4,7 +4,7 @@ use pipeline::synth::{SynthConfig, synth};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -18,14 +18,19 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// Runs to the end what must be there.
     pub(crate) fn of(command: &mut Command) -> Self {
-        let output = command.output().expect("it starts");
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Self {
+        Self::try_of(command).expect("it starts")
+    }
+
+    /// Runs to the end what may not be there, or not be allowed.
+    pub(crate) fn try_of(command: &mut Command) -> io::Result<Self> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        command.output().map(|output| Self {
             code: output.status.code(),
             out: text(&output.stdout),
             err: text(&output.stderr),
-        }
+        })
     }
 
     /// The run succeeded.

@@ -144,21 +144,16 @@ fn bound(dir: &Path, flags: &[&std::ffi::OsStr]) -> Option<Ran> {
     };
     open(dir); // temporary folders are their owner's alone
     let root = Ran::of(std::process::Command::new("id").arg("-u")).out.trim() == "0";
-    let with = |flags: &[&std::ffi::OsStr]| {
-        let mut command = command();
-        command.args(flags);
-        if root {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-    };
-    match with(&["--version".as_ref()]).output() {
-        Ok(_) => Some(Ran::of(&mut with(flags))),
-        Err(error) => {
-            skip(&format!("another user cannot start the binary: {error}"));
-            None
-        }
+    let mut command = command();
+    command.args(flags);
+    if root {
+        command.uid(NOBODY).gid(NOBODY);
     }
+    let ran = Ran::try_of(&mut command);
+    if let Err(error) = &ran {
+        skip(&format!("another user cannot start the binary: {error}"));
+    }
+    ran.ok()
 }
 
 #[cfg(unix)]
