@@ -59,7 +59,8 @@ pub fn render(error: &anyhow::Error) -> String {
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let says = cause.to_string();
-        if says != last {
+        // Some errors say their cause themselves.
+        if !last.ends_with(&says) {
             let _ = writeln!(text, "  because: {says}"); // writing to a String cannot fail
         }
         last = says;

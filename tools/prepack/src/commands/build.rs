@@ -45,7 +45,6 @@ pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
 /// Says what was written, and what someone should look at.
 pub(super) fn tell(out: &Path, report: &PackReport, screen: &Screen) -> Result<()> {
     went_on(report.resumed, screen);
-    report.notes.iter().for_each(|note| screen.remark(&format!("note: {note}")));
     copies(&report.duplicates, screen);
     say(&summary(out, report));
     if !report.incomplete.is_empty() {
