@@ -1,9 +1,15 @@
 //! The command line.
 
-use crate::config::Init;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::{config::Init, log::LogFormat};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{RangedU64ValueParser, TypedValueParser},
+};
 use pipeline::order::Shuffle;
 use std::path::PathBuf;
+
+/// Threads of a kind: more than any machine has cores.
+const THREADS_MAX: u64 = 4096;
 
 /// Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012) from JPEGs.
 #[derive(Debug, Parser)]
@@ -12,6 +18,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How progress, remarks and errors read on stderr.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
 }
 
 /// What to do.
@@ -133,17 +142,22 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub towers: Option<usize>,
     /// Compute threads, all towers together [default: all cores].
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub threads: Option<usize>,
     /// Data workers [default: all cores].
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub workers: Option<usize>,
+}
+
+/// A number of threads that an operating system may grant.
+fn count() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::new().range(1..=THREADS_MAX)
 }
 
 impl ComputeArgs {
     /// Data workers.
     pub fn workers(&self) -> usize {
-        self.workers.unwrap_or_else(crate::devices::cores).max(1)
+        self.workers.unwrap_or_else(crate::devices::cores)
     }
 }
 
@@ -172,7 +186,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "STEPS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
     /// Newest checkpoints kept, beside the best.
-    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub keep: usize,
     /// What to do about a training image that cannot be used.
     #[arg(long, value_enum, default_value = "substitute")]
@@ -183,6 +197,9 @@ pub struct RunArgs {
     /// End with exit code 1 if the loss stays that of guessing.
     #[arg(long)]
     pub stop_if_flat: bool,
+    /// Record a timeline of actors, slots and queues here, for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
 }
 
 /// `alexnet eval`.
@@ -211,7 +228,7 @@ pub struct PredictArgs {
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Compute threads [default: all cores].
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub threads: Option<usize>,
 }
 
@@ -228,7 +245,7 @@ pub struct BatchArgs {
     #[arg(long, default_value_t = 0)]
     pub step: u64,
     /// Data workers: the bytes do not depend on them.
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub workers: Option<usize>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]

@@ -26,10 +26,6 @@ pub fn cpus(
         .into());
     }
     let threads = threads.unwrap_or_else(cores);
-    ensure!(
-        threads >= 1,
-        Hint::new("--threads 0: a tower needs one", "pass --threads 1 or more")
-    );
     let towers = towers.unwrap_or(if threads >= net_towers { net_towers } else { 1 });
     ensure!(
         towers >= 1 && net_towers.is_multiple_of(towers),

@@ -19,7 +19,7 @@ const EVENTS_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A training step was done.
-    Step(StepReport),
+    Step(Box<StepReport>),
     /// A validation goes on.
     Validating {
         /// Images scored.

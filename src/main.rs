@@ -2,14 +2,14 @@
 
 use alexnet::{
     cli::{Cli, Command},
-    commands, render,
+    commands, log, render,
 };
 use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    render::log_to_stderr();
+    log::start(cli.log_format);
     let done = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

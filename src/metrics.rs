@@ -2,6 +2,7 @@
 
 use crate::exchange::Times;
 use gpu::ops::softmax::Score;
+use pipeline::stats::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -32,6 +33,15 @@ pub enum Line {
         /// Where the step's time went, mean over the towers.
         seconds: Times,
     },
+    /// What the pipeline did since the line of its kind before, or since the run went on.
+    Pipeline {
+        /// Steps done.
+        step: u64,
+        /// By the clock.
+        seconds: f64,
+        /// What its stages did and waited for.
+        counts: Snapshot,
+    },
     /// A pass over the validation set.
     Validation {
         /// Steps done.
@@ -52,7 +62,9 @@ pub enum Line {
 impl Line {
     fn step(&self) -> u64 {
         match self {
-            Self::Step { step, .. } | Self::Validation { step, .. } => *step,
+            Self::Step { step, .. }
+            | Self::Pipeline { step, .. }
+            | Self::Validation { step, .. } => *step,
         }
     }
 }
@@ -83,7 +95,7 @@ impl Metrics {
                 let Ok(parsed) = serde_json::from_str::<Line>(&line) else { continue };
                 let known = match parsed {
                     Line::Validation { epochs: done, .. } => done <= epochs,
-                    Line::Step { .. } => true,
+                    Line::Step { .. } | Line::Pipeline { .. } => true,
                 };
                 if known && parsed.step() <= steps {
                     kept.push_str(&line);

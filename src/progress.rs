@@ -3,13 +3,14 @@
 use crate::{
     event::{Event, StepReport},
     exchange::Times,
+    log::{self, Severity},
     metrics::means,
 };
 use gpu::ops::softmax::Score;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::stats::Snapshot;
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,7 @@ impl Window {
         let share = self.times.data / self.seconds.max(1e-9);
         match &self.pipeline {
             Some(pipeline) if share > DATA_BOUND_SHARE => {
-                format!("{}-bound", pipeline.busiest())
+                format!("{}-bound", pipeline.busiest().name())
             }
             _ => "compute-bound".into(),
         }
@@ -73,12 +74,12 @@ impl Window {
 impl Progress {
     /// A bar if stderr is a terminal, else lines.
     pub fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (log::is_text() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0);
-            let template = if std::env::var_os("NO_COLOR").is_some() {
-                "{wide_bar} {msg} ETA {eta}"
-            } else {
+            let template = if log::colours() {
                 "{wide_bar:.cyan/blue} {msg} ETA {eta}"
+            } else {
+                "{wide_bar} {msg} ETA {eta}"
             };
             bar.set_style(ProgressStyle::with_template(template).expect("a sound template"));
             bar
@@ -114,7 +115,7 @@ impl Progress {
                 tracing::debug!(step, path = %path.display(), "checkpoint");
             }
             Event::Note(text) => self.line(&text),
-            Event::Warning(text) => self.line(&format!("warning: {text}")),
+            Event::Warning(text) => self.at(Severity::Warning, &text),
         }
     }
 
@@ -173,10 +174,13 @@ impl Progress {
 
     /// One line on stderr, above the bar if there is one.
     pub fn line(&mut self, text: &str) {
+        self.at(Severity::Info, text);
+    }
+
+    fn at(&mut self, severity: Severity, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
-            // A closed stderr is no reason to stop training.
-            None if !self.quiet => self.quiet = writeln!(std::io::stderr(), "{text}").is_err(),
+            Some(bar) => bar.suspend(|| self.quiet = !log::line(severity, text)),
+            None if !self.quiet => self.quiet = !log::line(severity, text),
             None => {}
         }
     }

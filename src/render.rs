@@ -1,7 +1,7 @@
 //! What the user sees of an error: what failed, because of what, and what to try.
 
 use crate::{
-    checkpoint::CheckpointError, config::ConfigError, rundir::RunDirError,
+    checkpoint::CheckpointError, config::ConfigError, log, rundir::RunDirError,
     supervisor::EXIT_INTERRUPTED, tower::TowerError,
 };
 use anyhow::Result;
@@ -12,11 +12,7 @@ use pipeline::{
     shard::ShardError,
     source::{OpenError, SampleError},
 };
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
 /// How a command ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +23,6 @@ pub enum Done {
     Interrupted,
 }
 
-/// Warnings to stderr; `RUST_LOG` shows more.
-pub fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .without_time()
-        .init();
-}
-
 /// Prints the error, if there is one, and chooses the exit code: 0 done, 1 failed, 130 interrupted
 /// after a checkpoint. Bad usage is clap's 2.
 pub fn exit(done: Result<Done>) -> ExitCode {
@@ -47,7 +30,8 @@ pub fn exit(done: Result<Done>) -> ExitCode {
         Ok(Done::All) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(EXIT_INTERRUPTED as u8),
         Err(error) => {
-            let _ = write!(std::io::stderr(), "{}", render(&error)); // nowhere left to complain to
+            let text = if log::is_text() { render(&error) } else { render_json(&error) };
+            let _ = write!(std::io::stderr(), "{text}"); // nowhere left to complain to
             ExitCode::FAILURE
         }
     }
@@ -56,19 +40,38 @@ pub fn exit(done: Result<Done>) -> ExitCode {
 /// One error as text.
 pub fn render(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error}\n");
-    let mut last = error.to_string();
-    for cause in error.chain().skip(1) {
-        let says = cause.to_string();
-        // Some errors say their cause themselves.
-        if !last.ends_with(&says) {
-            let _ = writeln!(text, "  because: {says}"); // writing to a String cannot fail
-        }
-        last = says;
+    for cause in causes(error) {
+        let _ = writeln!(text, "  because: {cause}"); // writing to a String cannot fail
     }
     if let Some(hint) = error.chain().find_map(hint) {
         let _ = writeln!(text, "  hint: {hint}");
     }
     text
+}
+
+/// The same as a line of JSON.
+fn render_json(error: &anyhow::Error) -> String {
+    let line = serde_json::json!({
+        "level": "ERROR",
+        "message": error.to_string(),
+        "because": causes(error),
+        "hint": error.chain().find_map(hint),
+    });
+    format!("{line}\n")
+}
+
+/// What stands behind an error; some errors say their cause themselves.
+fn causes(error: &anyhow::Error) -> Vec<String> {
+    let mut last = error.to_string();
+    let mut causes = vec![];
+    for cause in error.chain().skip(1) {
+        let says = cause.to_string();
+        if !last.ends_with(&says) {
+            causes.push(says.clone());
+        }
+        last = says;
+    }
+    causes
 }
 
 /// What to try next, in the imperative.

@@ -48,11 +48,27 @@ pub enum RunDirError {
     },
 }
 
-/// A locked run's folder. The lock goes with the process, however it ends.
+/// A locked run's folder. The lock goes with the process, however it ends. Dropped before a recipe
+/// was stored in it, it leaves nothing behind but what others put there.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
     _lock: File,
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if !occupied(&self.path) {
+            let _ = fs::remove_file(self.path.join("lock"));
+            let _ = fs::remove_dir(self.path.join("checkpoints")); // refused if there is something in it
+            let _ = fs::remove_dir(&self.path); // so here
+        }
+    }
+}
+
+/// Whether a run has begun in a folder.
+pub fn occupied(path: &Path) -> bool {
+    path.join("config.toml").exists() || path.join("metrics.jsonl").exists()
 }
 
 /// What `--resume` found.
@@ -71,8 +87,7 @@ impl RunDir {
     /// If it holds a run, is in use, or cannot be written.
     pub fn open(path: &Path, resume: bool) -> Result<Self, RunDirError> {
         let io = |source| RunDirError::Io { path: path.into(), source };
-        let occupied = path.join("config.toml").exists() || path.join("metrics.jsonl").exists();
-        if occupied && !resume {
+        if occupied(path) && !resume {
             return Err(RunDirError::Occupied { path: path.into() });
         }
         fs::create_dir_all(path.join("checkpoints")).map_err(io)?;
@@ -200,5 +215,19 @@ mod tests {
         let error = RunDir::open(dir.path(), false).expect_err("it holds a run");
         assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
         RunDir::open(dir.path(), true).expect("resumed");
+    }
+
+    #[test]
+    fn a_run_that_did_not_begin_leaves_only_what_others_put_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [new, used] = ["new", "used"].map(|name| dir.path().join(name));
+        drop(RunDir::open(&new, false).expect("made"));
+        assert!(!new.exists());
+        let data = used.join("data");
+        fs::create_dir_all(&data).expect("a folder");
+        drop(RunDir::open(&used, false).expect("no run is in it"));
+        let left: Vec<_> =
+            fs::read_dir(&used).expect("kept").map(|e| e.expect("one").path()).collect();
+        assert_eq!(left, [data]);
     }
 }

@@ -3,57 +3,29 @@
 
 use crate::{
     checkpoint::{Checkpoint, FORMAT, Meta},
-    config::Config,
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
     metrics::{Line, Metrics, means},
     model::Net,
-    rundir::RunDir,
+    plan::{Plan, feed_config},
     schedule::Schedule,
     tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
 };
 use anyhow::{Context as _, Result, bail};
 use gpu::{device::Device, ops::softmax::Score};
 use pipeline::{
-    augment::Element,
     dataset::Split,
-    feed::{Feed, FeedConfig, FeedError, OnCorrupt, slot_bytes},
+    feed::{Feed, FeedConfig, FeedError, slot_bytes},
     order::steps_per_epoch,
     ring::Memory,
-    source::Source,
     stats::Snapshot,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 /// A loss closer than this to ln(classes), in nats, is that of guessing.
 const FLAT_MARGIN: f64 = 0.01;
 /// Steps that the loss is averaged over before it is called flat.
 const FLAT_WINDOW: u64 = 20;
-
-/// A run, ready to start.
-#[derive(Debug)]
-pub struct Plan {
-    /// The recipe.
-    pub config: Config,
-    /// Where everything is kept.
-    pub run: RunDir,
-    /// The pictures.
-    pub source: Arc<dyn Source>,
-    /// What to go on from.
-    pub from: Option<Checkpoint>,
-    /// Data workers.
-    pub workers: usize,
-    /// What to do about a corrupt training sample.
-    pub on_corrupt: OnCorrupt,
-    /// Such samples after which the run ends.
-    pub corrupt_max: u64,
-    /// Steps between checkpoints; one is written after each epoch in any case.
-    pub checkpoint_every: u64,
-    /// Newest checkpoints kept, beside the best.
-    pub keep: usize,
-    /// End the run if it does not learn.
-    pub stop_if_flat: bool,
-}
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,24 +38,6 @@ pub struct Ending {
     pub validation: Option<Score>,
     /// Asked to stop before the last step.
     pub interrupted: bool,
-}
-
-/// The pipeline's settings for a recipe.
-pub fn feed_config(
-    config: &Config, workers: usize, on_corrupt: OnCorrupt, corrupt_max: u64,
-) -> FeedConfig {
-    FeedConfig {
-        batch: config.train.batch,
-        crop: config.data.crop,
-        seed: config.train.seed,
-        shuffle: config.data.order,
-        workers,
-        element: Element::F32,
-        lighting: config.data.lighting,
-        on_corrupt,
-        mean: None,
-        corrupt_max,
-    }
 }
 
 struct Trainer<M> {
@@ -103,6 +57,8 @@ struct Trainer<M> {
     flat: (f64, u64),
     stored: Option<(u64, PathBuf)>,
     validation: Option<(u64, Score)>,
+    /// Why there are no more batches: what was trained until then is kept.
+    data_ended: Option<FeedError>,
 }
 
 /// Whether to go on.
@@ -136,9 +92,13 @@ pub fn train<D: Device>(
     }
     let metrics = Metrics::open(&plan.run.metrics(), step, schedule.epochs_done)
         .with_context(|| format!("cannot open {}", plan.run.metrics().display()))?;
+    let feed_config = FeedConfig {
+        trace: plan.trace.clone(),
+        ..feed_config(config, plan.workers, plan.on_corrupt, plan.corrupt_max)
+    };
     let mut trainer = Trainer {
         net,
-        feed_config: feed_config(config, plan.workers, plan.on_corrupt, plan.corrupt_max),
+        feed_config,
         towers,
         metrics,
         schedule,
@@ -151,6 +111,7 @@ pub fn train<D: Device>(
         flat: (0.0, 0),
         stored: None,
         validation: None,
+        data_ended: None,
         plan,
     };
     trainer.run()
@@ -175,9 +136,25 @@ impl<M: Memory> Trainer<M> {
                 self.checkpoint(false)?;
             }
         }
+        if let Some(error) = self.data_ended.take() {
+            return Err(self.kept(error.into()));
+        }
         let checkpoint = self.checkpoint(false)?;
         let validation = self.validation.map(|(_, score)| score);
         Ok(Ending { step: self.step, checkpoint, validation, interrupted: then == Then::Stop })
+    }
+
+    /// The error of something other than the towers, after their state was stored.
+    fn kept(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if self.step == self.first_step {
+            return error;
+        }
+        match self.checkpoint(false) {
+            Ok(path) => {
+                error.context(format!("step {} is kept in {}", self.step, path.display()))
+            }
+            Err(lost) => error.context(format!("step {} is lost: {lost:#}", self.step)),
+        }
     }
 
     /// Where something other than a step is next due: the end of an epoch or of the run, a
@@ -196,14 +173,22 @@ impl<M: Memory> Trainer<M> {
         let (mut submitted, mut first) = (self.step, true);
         let mut lap = stopwatch();
         let mut before = feed.stats();
+        let (began, clock) = (before, Instant::now());
         while self.step < until {
             while submitted < until
                 && submitted - self.step < BATCHES_IN_FLIGHT as u64
                 && !self.stop.requested()
+                && self.data_ended.is_none()
             {
-                let Some(batch) = feed.next() else { bail!("the pipeline ended early") };
-                self.towers.submit(batch?, Pass::Train { rate, step: submitted }, false)?;
-                submitted += 1;
+                match feed.next() {
+                    Some(Ok(batch)) => {
+                        let pass = Pass::Train { rate, step: submitted };
+                        self.towers.submit(batch, pass, false)?;
+                        submitted += 1;
+                    }
+                    Some(Err(error)) => self.data_ended = Some(error),
+                    None => bail!("the pipeline ended early"),
+                }
             }
             if submitted == self.step {
                 return Ok(Then::Stop);
@@ -230,13 +215,13 @@ impl<M: Memory> Trainer<M> {
                     seconds: outcome.times,
                 })
                 .context("cannot write the metrics")?;
-            self.events.send(Event::Step(self.report(
+            self.events.send(Event::Step(Box::new(self.report(
                 &outcome.score,
                 outcome.times,
                 seconds,
                 &before,
                 &after,
-            )));
+            ))));
             before = after;
             if !loss.is_finite() {
                 bail!(
@@ -249,6 +234,10 @@ impl<M: Memory> Trainer<M> {
                 self.flat = (self.flat.0 + loss, self.flat.1 + 1);
             }
         }
+        let (step, seconds) = (self.step, clock.elapsed().as_secs_f64());
+        self.metrics
+            .write(&Line::Pipeline { step, seconds, counts: before.since(&began) })
+            .context("cannot write the metrics")?;
         Ok(Then::GoOn)
     }
 
@@ -279,7 +268,15 @@ impl<M: Memory> Trainer<M> {
         }
         let mut error = None;
         if self.plan.source.len(Split::Val) > 0 {
-            let Some(score) = self.validate()? else { return Ok(Then::Stop) };
+            let score = match self.validate() {
+                Ok(Some(score)) => score,
+                Ok(None) => return Ok(Then::Stop),
+                Err(EvaluateError::Tower(error)) => return Err(error.into()),
+                Err(error) => {
+                    let error = anyhow::Error::from(error).context("cannot validate");
+                    return Err(self.kept(error));
+                }
+            };
             let (loss, top1, top5) = means(&score);
             error = Some(1.0 - top1);
             let (step, images) = (self.step, score.images);
@@ -303,7 +300,7 @@ impl<M: Memory> Trainer<M> {
     }
 
     /// A pass over the validation set; `None` if asked to stop meanwhile.
-    fn validate(&mut self) -> Result<Option<Score>> {
+    fn validate(&mut self) -> Result<Option<Score>, EvaluateError> {
         let total = self.plan.source.len(Split::Val);
         let (events, stop) = (&self.events, &self.stop);
         let go_on = |done: usize| {
@@ -311,10 +308,7 @@ impl<M: Memory> Trainer<M> {
             !stop.requested()
         };
         let (source, config) = (&self.plan.source, &self.feed_config);
-        match evaluate(&mut self.towers, source, config, Split::Val, go_on) {
-            Err(EvaluateError::Tower(error)) => Err(error.into()),
-            other => other.context("cannot validate"),
-        }
+        evaluate(&mut self.towers, source, config, Split::Val, go_on)
     }
 
     /// Stores the run's state, unless it stands there already.

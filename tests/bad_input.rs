@@ -12,6 +12,7 @@ fn refused(bench: &Bench, data: &str, says: &[&str]) {
     let mut command = bench.alexnet(&["run", "--preset", "demo", "--out", "refused"]);
     command.arg("--config").arg(bench.path("tiny.toml"));
     fails(command.arg("--data").arg(bench.path(data)), 1, says);
+    assert!(!bench.path("refused").exists(), "a run that did not begin left its folder");
 }
 
 #[test]
@@ -68,9 +69,37 @@ fn a_corrupt_validation_picture_ends_the_run() {
     let mut bytes = fs::read(&path).expect("a shard");
     bytes[64 + 5] ^= 1;
     fs::write(&path, &bytes).expect("room");
-    let says = ["cannot validate", "val-00000.shard: record 0 at byte 64: checksum"];
+    let says = [
+        "step 6 is kept in",
+        "cannot validate",
+        "val-00000.shard: record 0 at byte 64: checksum",
+    ];
     fails(&mut bench.run("run", &[]), 1, &says);
-    assert!(!checkpoints(&bench.path("run")).is_empty() || bench.path("run").exists());
+    // Nothing of the epoch is lost: once the picture is whole, the run goes on with its validation.
+    bytes[64 + 5] ^= 1;
+    fs::write(&path, &bytes).expect("room");
+    succeeds(&mut bench.run("straight", &[]));
+    let output = succeeds(&mut bench.run("run", &["--resume"]));
+    assert!(stderr(&output).contains("(step 6)"), "{}", stderr(&output));
+    let last = |run: &str| {
+        let path = checkpoints(&bench.path(run)).pop().expect("a checkpoint");
+        fs::read(path).expect("a checkpoint")
+    };
+    assert!(last("run") == last("straight"), "the checkpoints differ");
+}
+
+#[test]
+fn what_was_trained_before_a_picture_that_ends_the_run_is_kept() {
+    let bench = Bench::new();
+    let path = bench.path("shards/train-00001.shard");
+    let mut bytes = fs::read(&path).expect("a shard");
+    let record = 64 + 24 * 24 * 3 * 15; // in the fifth batch of the first epoch
+    bytes[record + 5] ^= 1;
+    fs::write(&path, &bytes).expect("room");
+    let says = ["is kept in", "train-00001.shard: record", "checksum"];
+    fails(&mut bench.run("run", &["--on-corrupt", "fail"]), 1, &says);
+    let kept = checkpoints(&bench.path("run"));
+    assert_eq!(kept.len(), 1, "{kept:?}");
 }
 
 #[test]
@@ -182,6 +211,11 @@ fn flags_that_make_no_sense_exit_with_what_to_pass_instead() {
     );
     fails(&mut bench.alexnet(&["run", "--epochs", "1", "--steps", "1"]), 2, &["--steps"]);
     fails(&mut bench.alexnet(&["run", "--checkpoint-every", "0"]), 2, &["--checkpoint-every"]);
+    for flag in ["--workers", "--threads"] {
+        for value in ["0", "-1", "99999999"] {
+            fails(&mut bench.alexnet(&["run", &format!("{flag}={value}")]), 2, &[flag]);
+        }
+    }
     fails(&mut bench.alexnet(&["predict", "nothing"]), 2, &["IMAGES"]);
     fails(&mut bench.alexnet(&["predict", "nothing", "a.jpg"]), 1, &["cannot read nothing"]);
     let tiny = fs::read_to_string(bench.path("tiny.toml")).expect("a recipe");

@@ -9,7 +9,7 @@ use alexnet::{
     schedule::Schedule,
     weights::Tensor,
 };
-use pipeline::dataset::Class;
+use pipeline::{dataset::Class, stats::Stage};
 use std::{fs, path::PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -75,11 +75,19 @@ fn a_checkpoint_of_format_1_is_read() {
 fn metrics_of_version_1_are_read() {
     let path = golden("metrics-1.jsonl");
     let lines = metrics::read(&path).expect("metrics");
-    let [Line::Step { step, epoch, loss, seconds, .. }, Line::Validation { top1, images, .. }] =
-        lines.as_slice()
+    let [
+        Line::Step { step, epoch, loss, seconds, .. },
+        Line::Pipeline { counts, .. },
+        Line::Validation { top1, images, .. },
+    ] = lines.as_slice()
     else {
         panic!("{lines:?}")
     };
+    assert_eq!(counts.stage(Stage::Decode).busy_us, 640_000);
+    assert_eq!(
+        (counts.stage(Stage::Dispatch).waiting_empty_us, counts.corrupt),
+        (1_500_000, 1)
+    );
     assert_eq!((*step, *epoch, *loss, seconds.exchange), (7, 1, 2.25, 0.0625));
     assert_eq!((*top1, *images), (0.5, 500));
 }

@@ -6,6 +6,7 @@
 pub mod random;
 pub mod thread;
 pub mod stats;
+pub mod trace;
 pub mod dataset;
 pub mod shard;
 pub mod source;

@@ -9,6 +9,7 @@
 //! fn too_early(lease: Filling<Vec<u8>>) -> Vec<InUse<Vec<u8>>> { lease.share(2) } // not Ready yet
 //! ```
 
+use crate::trace::Trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::{
     fmt,
@@ -44,6 +45,16 @@ pub struct Batch {
 struct Slot<M> {
     memory: M,
     batch: Batch,
+    id: usize,
+    /// For the timeline; `None` is at home.
+    state: Option<&'static str>,
+    trace: Trace,
+}
+
+impl<M> Slot<M> {
+    fn enter(&mut self, state: Option<&'static str>) {
+        self.trace.slot(self.id, std::mem::replace(&mut self.state, state), state);
+    }
 }
 
 /// A slot away from home. Dropped in any state, even by a panic, it goes back: none can leak.
@@ -65,7 +76,8 @@ impl<M> Loan<M> {
 
 impl<M> Drop for Loan<M> {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
+        if let Some(mut slot) = self.slot.take() {
+            slot.enter(None);
             let _ = self.home.try_send(slot); // an error means the ring is gone: free the slot
         }
     }
@@ -84,14 +96,28 @@ impl<M: Memory> Ring<M> {
     /// # Panics
     /// With fewer than 2 slots: one cannot be filled and copied at once.
     pub fn new(slots: Vec<M>, batch: usize) -> Self {
+        Self::traced(slots, batch, &Trace::off())
+    }
+
+    /// The same; `trace` shows who has which slot.
+    ///
+    /// # Panics
+    /// With fewer than 2 slots.
+    pub fn traced(slots: Vec<M>, batch: usize, trace: &Trace) -> Self {
         assert!(slots.len() >= 2, "a ring needs at least 2 slots, not {}", slots.len());
         let (home, free) = bounded(slots.len());
-        for memory in slots {
+        for (id, memory) in slots.into_iter().enumerate() {
             let (labels, ids) = (vec![0; batch], vec![0; batch]);
             let batch = Batch { labels, ids, ..Batch::default() };
-            home.send(Slot { memory, batch }).expect("`free` is open");
+            let slot = Slot { memory, batch, id, state: None, trace: trace.clone() };
+            home.send(slot).expect("`free` is open");
         }
         Self { home, free }
+    }
+
+    /// Slots that nobody has.
+    pub fn free(&self) -> usize {
+        self.free.len()
     }
 
     /// Waits for a free slot: here a slow device slows the readers down. `None` if `abort` closes
@@ -100,7 +126,8 @@ impl<M: Memory> Ring<M> {
         crossbeam_channel::select_biased! {
             recv(abort) -> _ => None,
             recv(self.free) -> slot => {
-                let slot = slot.expect("the ring holds both ends of the channel");
+                let mut slot = slot.expect("the ring holds both ends of the channel");
+                slot.enter(Some("filling"));
                 Some(Filling(Loan { slot: Some(slot), home: self.home.clone() }))
             }
         }
@@ -167,7 +194,7 @@ impl<M: Memory> Filling<M> {
     /// If there is none, or the slot is shorter than they are.
     pub fn into_cells(self, sample_bytes: usize) -> impl Iterator<Item = Cell<M>> {
         let Self(mut loan) = self;
-        let Slot { memory, batch } = loan.slot_mut();
+        let Slot { memory, batch, .. } = loan.slot_mut();
         let valid = batch.valid;
         let memory: &mut [u8] = memory;
         assert!(valid > 0 && memory.len() >= valid * sample_bytes, "{} bytes", memory.len());
@@ -242,7 +269,11 @@ fn settle<M: Memory>(shared: Arc<Shared<M>>) -> Option<Ready<M>> {
     // batch is whole if all cells have counted off: of cells that were never taken, none has.
     let shared = Arc::into_inner(shared)?;
     let whole = shared.left.into_inner() == 0 && !shared.void.into_inner();
-    whole.then(|| Ready(shared.loan))
+    let mut loan = shared.loan;
+    whole.then(|| {
+        loan.slot_mut().enter(Some("ready"));
+        Ready(loan)
+    })
 }
 
 /// The batch is whole and waits for its towers.
@@ -261,7 +292,8 @@ impl<M: Memory> Ready<M> {
     }
 
     /// Lends the same batch to every tower; the slot goes home when the last one is done.
-    pub fn share(self, towers: usize) -> Vec<InUse<M>> {
+    pub fn share(mut self, towers: usize) -> Vec<InUse<M>> {
+        self.0.slot_mut().enter(Some("in use"));
         let loan = Arc::new(self.0);
         (0..towers).map(|_| InUse(Arc::clone(&loan))).collect()
     }
@@ -321,7 +353,7 @@ mod tests {
                 prop_assert_eq!(towers[0].bytes(), towers[1].bytes());
                 if step == 3 { towers.pop(); }
             }
-            prop_assert_eq!(ring.free.len(), 3);
+            prop_assert_eq!(ring.free(), 3);
         }
     }
 

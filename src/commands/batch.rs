@@ -1,12 +1,13 @@
 //! `alexnet batch`: exactly what the towers would get, to look at and to compare.
 
-use super::{recipe, remark, say};
+use super::{recipe, say};
 use crate::{
     cli::BatchArgs,
     config::Config,
     devices,
+    log::remark,
+    plan::feed_config,
     render::{Done, Hint},
-    trainer::feed_config,
 };
 use anyhow::{Context as _, Result, ensure};
 use gpu::{cpu::Cpu, device::Device as _};

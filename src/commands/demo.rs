@@ -1,6 +1,6 @@
 //! The data of a run without --data: a procedural tree, made and packed beside the run.
 
-use super::remark;
+use crate::log::remark;
 use anyhow::{Context as _, Result};
 use pipeline::{
     dataset,

@@ -1,16 +1,17 @@
 //! `alexnet eval`: a checkpoint's score on a validation set.
 
-use super::{remark, run::same_classes, say};
+use super::{run::same_classes, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::EvalArgs,
     devices,
     evaluate::evaluate,
+    log::remark,
     metrics::means,
     model::Net,
+    plan::feed_config,
     render::{Done, Hint},
     tower::Towers,
-    trainer::feed_config,
 };
 use anyhow::{Context as _, Result, ensure};
 use pipeline::{dataset::Split, feed::OnCorrupt, source};

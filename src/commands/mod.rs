@@ -45,8 +45,3 @@ pub fn apply(args: &RecipeArgs, config: &mut Config) {
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
-
-/// Progress and remarks go to stderr.
-pub(crate) fn remark(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}

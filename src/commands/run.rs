@@ -1,22 +1,30 @@
 //! `alexnet run`: train.
 
-use super::{apply, demo, recipe, remark, say};
+use super::{apply, demo, recipe, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::RunArgs,
     config::Config,
     devices,
+    log::{remark, warn},
     metrics::means,
     model::Net,
+    plan::Plan,
     progress::Progress,
     render::{Done, Hint},
-    rundir::RunDir,
+    rundir::{RunDir, occupied},
     supervisor::supervise,
-    trainer::{Ending, Plan, train},
+    trainer::{Ending, train},
 };
 use anyhow::{Context as _, Result, ensure};
-use pipeline::source::{self, Source};
-use std::{path::PathBuf, sync::Arc};
+use pipeline::{
+    source::{self, Source},
+    trace::Trace,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Trains to the end, or until asked to stop.
 ///
@@ -49,6 +57,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         )?,
     };
     let source = open(&data, &mut config, compute.workers())?;
+    let trace = trace(args.trace.as_deref())?;
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
     run.store_config(&config).context("cannot start the run")?;
     remark(&devices::describe(compute.device, compute.threads, devices.len()));
@@ -71,6 +80,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         checkpoint_every: args.checkpoint_every,
         keep: args.keep,
         stop_if_flat: args.stop_if_flat,
+        trace: trace.clone(),
     };
     let mut progress = Progress::new();
     let ended = supervise(
@@ -78,6 +88,9 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         |event| progress.show(event),
     );
     progress.finish();
+    if let Err(error) = trace.finish() {
+        warn(&format!("the timeline is not whole: {error}"));
+    }
     let ending = ended.context("the run stopped")?;
     if let Some(summary) = progress.summary() {
         remark(&summary);
@@ -86,8 +99,15 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     Ok(if ending.interrupted { Done::Interrupted } else { Done::All })
 }
 
+/// The timeline that is asked for.
+fn trace(path: Option<&Path>) -> Result<Trace> {
+    path.map_or(Ok(Trace::off()), |path| {
+        Trace::to_file(path).with_context(|| format!("cannot create {}", path.display()))
+    })
+}
+
 /// Opens the data set; a set of shards decides the stored size.
-fn open(data: &std::path::Path, config: &mut Config, jobs: usize) -> Result<Arc<dyn Source>> {
+fn open(data: &Path, config: &mut Config, jobs: usize) -> Result<Arc<dyn Source>> {
     let source =
         source::open(data, config.data.stored, jobs).context("cannot open the data set")?;
     remark(&format!("data: {}", source.describe()));
@@ -107,7 +127,7 @@ fn open(data: &std::path::Path, config: &mut Config, jobs: usize) -> Result<Arc<
 }
 
 /// The recipe of a resumed run: the stored one, with what the flags may change.
-fn resumed(args: &RunArgs, flags: Config, stored: &std::path::Path) -> Result<Config> {
+fn resumed(args: &RunArgs, flags: Config, stored: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(stored)
         .with_context(|| format!("cannot read {}", stored.display()))?;
     let stored_config: Config =
@@ -169,7 +189,7 @@ fn differing(a: &Config, b: &Config) -> Vec<String> {
 fn newest(run: &RunDir, config: &Config, source: &dyn Source) -> Result<Option<Checkpoint>> {
     let found = run.newest().context("cannot resume")?;
     for damaged in &found.damaged {
-        remark(&format!("warning: {damaged}; falling back to the one before"));
+        warn(&format!("{damaged}; falling back to the one before"));
     }
     let Some((checkpoint, path)) = found.checkpoint else {
         remark("resume: there is no checkpoint yet, starting at step 0");
@@ -208,16 +228,16 @@ pub(super) fn same_classes(checkpoint: &Checkpoint, source: &dyn Source) -> Resu
     .into())
 }
 
-/// `runs/NAME`, or the first of `runs/NAME-2`, ... that is free; the last one there is, to resume.
+/// `runs/NAME`, or the first of `runs/NAME-2`, ... without a run; the last one with a run, to resume.
 fn default_out(name: &str, resume: bool) -> PathBuf {
     let numbered = |i: u32| {
         PathBuf::from(if i == 1 { format!("runs/{name}") } else { format!("runs/{name}-{i}") })
     };
-    let free = (1..u32::MAX).find(|i| !numbered(*i).exists()).expect("folders are finite");
+    let free = (1..u32::MAX).find(|i| !occupied(&numbered(*i))).expect("folders are finite");
     numbered(if resume && free > 1 { free - 1 } else { free })
 }
 
-fn tell(ending: &Ending, out: &std::path::Path) {
+fn tell(ending: &Ending, out: &Path) {
     if let Some(score) = &ending.validation {
         let (loss, top1, top5) = means(score);
         say(&format!(

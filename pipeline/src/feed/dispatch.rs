@@ -5,9 +5,13 @@ use crate::{
     dataset::Split,
     order::Order,
     ring::{Memory, Ring},
+    stats::Stage,
 };
-use crossbeam_channel::{Receiver, Sender};
-use std::{ops::Range, time::Instant};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 /// Which samples a batch takes: a pure function of the batch's number.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +57,14 @@ pub(super) fn run<M: Memory>(
 ) {
     let (size, split) = (job.config.batch, plan.split());
     let sample_bytes = job.augment.sample_bytes();
+    let trace = &job.config.trace;
     for number in steps {
         let began = Instant::now();
         let Some(mut filling) = ring.acquire(aborted) else { return };
-        job.counters.full(began.elapsed());
+        job.counters.empty(Stage::Dispatch, began.elapsed());
+        trace.span("wait for a slot", began);
+        trace.queue("free slots", ring.free());
+        let (began, mut waited) = (Instant::now(), Duration::ZERO);
         let (epoch, valid) = plan.extent(number, size);
         let batch = filling.batch_mut();
         (batch.epoch, batch.step, batch.valid) = (epoch, number, valid);
@@ -70,9 +78,16 @@ pub(super) fn run<M: Memory>(
         filling.zero_from(valid, sample_bytes);
         for (index, cell) in filling.into_cells(sample_bytes).enumerate() {
             let sample = plan.sample(number, size, index);
-            if tasks.send(Task { cell, sample, epoch, number }).is_err() {
+            let task = Task { cell, sample, epoch, number };
+            let Err(TrySendError::Full(task)) = tasks.try_send(task) else { continue };
+            let full = Instant::now();
+            if tasks.send(task).is_err() {
                 return; // all workers have left: one of them has said why
             }
+            waited += full.elapsed();
         }
+        job.counters.full(Stage::Dispatch, waited);
+        job.counters.busy(Stage::Dispatch, began.elapsed().saturating_sub(waited));
+        trace.span("dispatch", began);
     }
 }

@@ -14,11 +14,17 @@ use crate::{
     order::{Order, Shuffle, steps_per_epoch},
     ring::{Memory, Ready, Ring},
     source::{SampleError, Source},
-    stats::{Counters, Snapshot},
+    stats::{Counters, Snapshot, Stage},
     thread::Joined,
+    trace::Trace,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::{collections::BTreeMap, io, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dispatch::Plan;
 use worker::Job;
@@ -48,7 +54,7 @@ pub struct FeedConfig {
     pub seed: u64,
     /// How training samples are ordered.
     pub shuffle: Shuffle,
-    /// Worker threads.
+    /// Worker threads, at least 1.
     pub workers: usize,
     /// What slots are made of.
     pub element: Element,
@@ -61,6 +67,8 @@ pub struct FeedConfig {
     pub mean: Option<Vec<f32>>,
     /// Corrupt samples after which the feed ends whatever the policy.
     pub corrupt_max: u64,
+    /// Where actors, slots and queues are recorded.
+    pub trace: Trace,
 }
 
 /// Why a feed ended early.
@@ -72,6 +80,8 @@ pub enum FeedError {
     Crop { crop: usize, stored: usize },
     #[error("{split}: {images} images do not fill a batch of {batch}")]
     TooFew { split: Split, images: u64, batch: usize },
+    #[error("a feed without workers")]
+    NoWorkers,
     #[error("a sample cannot be used")]
     Sample(#[source] SampleError),
     #[error("more than {corrupt_max} samples cannot be used, the last one being this")]
@@ -101,6 +111,7 @@ pub struct Feed<M: Memory> {
     next: u64,
     end: u64,
     counters: Arc<Counters>,
+    trace: Trace,
     _abort: Sender<()>, // closed before the threads are joined: fields drop in this order
     _threads: Vec<Joined>,
 }
@@ -160,7 +171,10 @@ impl<M: Memory> Feed<M> {
             statistics.mean.clone_from(mean);
         }
         let augment = Augment::new(stored, crop, config.element, config.lighting, &statistics);
-        let workers = config.workers.max(1);
+        let workers = config.workers;
+        if workers == 0 {
+            return Err(FeedError::NoWorkers);
+        }
         let (abort, aborted) = bounded(0);
         // A task for each worker to begin with when it is done.
         let (tasks, work) = bounded(2 * workers);
@@ -182,7 +196,7 @@ impl<M: Memory> Feed<M> {
             let body = move || worker::run(&job, &work, &results, &aborted);
             threads.push(Joined::spawn(&format!("data-{i}"), body).map_err(FeedError::Thread)?);
         }
-        let ring = Ring::new(slots, config.batch);
+        let ring = Ring::traced(slots, config.batch, &config.trace);
         let (next, end) = (steps.start, steps.end);
         let body = move || dispatch::run(&job, plan, steps, &ring, &tasks, &aborted);
         threads.push(Joined::spawn("data-dispatch", body).map_err(FeedError::Thread)?);
@@ -193,6 +207,7 @@ impl<M: Memory> Feed<M> {
             next,
             end,
             counters,
+            trace: config.trace.clone(),
             _abort: abort,
             _threads: threads,
         })
@@ -208,7 +223,10 @@ impl<M: Memory> Feed<M> {
         while self.next < self.end {
             if let Some(batch) = self.early.remove(&self.next) {
                 self.next += 1;
-                self.counters.consumer(began.elapsed());
+                self.counters.empty(Stage::Deliver, began.elapsed());
+                self.counters.busy(Stage::Deliver, Duration::ZERO); // handed on, not worked at
+                self.trace.span("wait for a batch", began);
+                self.trace.queue("ready batches", self.early.len() + self.results.len());
                 return Some(Ok(batch));
             }
             match self.results.recv() {
@@ -226,7 +244,7 @@ impl<M: Memory> Feed<M> {
         None
     }
 
-    /// What every stage has done so far.
+    /// What every stage has done and waited for so far.
     pub fn stats(&self) -> Snapshot {
         self.counters.snapshot()
     }

@@ -82,6 +82,7 @@ fn config(workers: usize, on_corrupt: OnCorrupt) -> FeedConfig {
         on_corrupt,
         mean: None,
         corrupt_max: 100,
+        trace: Trace::off(),
     }
 }
 

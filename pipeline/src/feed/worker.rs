@@ -45,7 +45,7 @@ pub(super) fn run<M: Memory>(
         loop {
             let began = Instant::now();
             let Ok(mut task) = tasks.recv() else { return Ok(()) };
-            job.counters.empty(began.elapsed());
+            job.counters.empty(Stage::Read, began.elapsed());
             if aborted.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ok(());
             }
@@ -119,7 +119,7 @@ impl Job {
     ) -> Result<(), SampleError> {
         let Buffers { encoded: scratch, stored, square } = buffers;
         let size = self.source.size();
-        let mut watch = Watch { counters: &self.counters, since: Instant::now() };
+        let mut watch = Watch { job: self, since: Instant::now() };
         let encoded = self.source.read(self.split, sample, scratch)?;
         watch.lap(Stage::Read);
         let place = |source: DecodeError| SampleError::Decode {
@@ -147,14 +147,15 @@ impl Job {
 
 /// Books the time since the last lap under a stage.
 struct Watch<'a> {
-    counters: &'a Counters,
+    job: &'a Job,
     since: Instant,
 }
 
 impl Watch<'_> {
     fn lap(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.counters.stage(stage, now - self.since);
+        self.job.counters.busy(stage, now - self.since);
+        self.job.config.trace.span(stage.name(), self.since);
         self.since = now;
     }
 }

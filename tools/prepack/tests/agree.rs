@@ -8,6 +8,7 @@ use pipeline::{
     order::Shuffle,
     ring::Batch,
     source::{self, Source},
+    trace::Trace,
 };
 use std::{
     ops::{Deref, DerefMut},
@@ -50,6 +51,7 @@ fn batches(source: &Arc<dyn Source>, workers: usize, steps: u64) -> Vec<(Batch, 
         on_corrupt: OnCorrupt::Fail,
         mean: None,
         corrupt_max: 0,
+        trace: Trace::off(),
     };
     let slots = || {
         let words = slot_bytes(BATCH, crop, Element::F32) / 4;

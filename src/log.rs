@@ -1,0 +1,78 @@
+//! What goes to stderr: remarks, progress, warnings and the last error, as text or a JSON object a line.
+
+use clap::ValueEnum;
+use serde_json::json;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::OnceLock,
+};
+use tracing_subscriber::EnvFilter;
+
+/// How stderr reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object a line, with `level` and `message`.
+    Json,
+}
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// How important a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth a line.
+    Info,
+    /// Something to look at.
+    Warning,
+}
+
+/// Chooses the format, once; warnings of all crates are shown, `RUST_LOG` shows more.
+pub fn start(format: LogFormat) {
+    let _ = FORMAT.set(format); // a second choice changes nothing
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(colours()).without_time().init(),
+        LogFormat::Json => log.json().flatten_event(true).without_time().init(),
+    }
+}
+
+/// Whether stderr shows colours: a terminal, unless `NO_COLOR` is set.
+pub fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Whether stderr is for people.
+pub fn is_text() -> bool {
+    FORMAT.get().is_none_or(|format| *format == LogFormat::Text)
+}
+
+/// A remark.
+pub fn remark(text: &str) {
+    line(Severity::Info, text);
+}
+
+/// Something to look at.
+pub fn warn(text: &str) {
+    line(Severity::Warning, text);
+}
+
+/// A line; whether stderr took it. A closed stderr is no reason to stop.
+pub fn line(severity: Severity, text: &str) -> bool {
+    let text = if is_text() {
+        match severity {
+            Severity::Info => text.to_owned(),
+            Severity::Warning => format!("warning: {text}"),
+        }
+    } else {
+        let level = match severity {
+            Severity::Info => "INFO",
+            Severity::Warning => "WARN",
+        };
+        json!({ "level": level, "message": text }).to_string()
+    };
+    writeln!(std::io::stderr(), "{text}").is_ok()
+}

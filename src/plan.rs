@@ -1,0 +1,56 @@
+//! What a run needs to start.
+
+use crate::{checkpoint::Checkpoint, config::Config, rundir::RunDir};
+use pipeline::{
+    augment::Element,
+    feed::{FeedConfig, OnCorrupt},
+    source::Source,
+    trace::Trace,
+};
+use std::sync::Arc;
+
+/// A run, ready to start.
+#[derive(Debug)]
+pub struct Plan {
+    /// The recipe.
+    pub config: Config,
+    /// Where everything is kept.
+    pub run: RunDir,
+    /// The pictures.
+    pub source: Arc<dyn Source>,
+    /// What to go on from.
+    pub from: Option<Checkpoint>,
+    /// Data workers.
+    pub workers: usize,
+    /// What to do about a corrupt training sample.
+    pub on_corrupt: OnCorrupt,
+    /// Such samples after which the run ends.
+    pub corrupt_max: u64,
+    /// Steps between checkpoints; one is written after each epoch in any case.
+    pub checkpoint_every: u64,
+    /// Newest checkpoints kept, beside the best.
+    pub keep: usize,
+    /// End the run if it does not learn.
+    pub stop_if_flat: bool,
+    /// Where the pipeline and the towers are recorded.
+    pub trace: Trace,
+}
+
+/// The pipeline's settings for a recipe.
+pub fn feed_config(
+    config: &Config, workers: usize, on_corrupt: OnCorrupt, corrupt_max: u64,
+) -> FeedConfig {
+    FeedConfig {
+        batch: config.train.batch,
+        crop: config.data.crop,
+        seed: config.train.seed,
+        shuffle: config.data.order,
+        workers,
+        element: Element::F32,
+        lighting: config.data.lighting,
+        on_corrupt,
+        mean: None,
+        corrupt_max,
+        trace: Trace::off(),
+    }
+}
