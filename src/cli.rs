@@ -8,8 +8,8 @@ use clap::{
 use pipeline::order::Shuffle;
 use std::path::PathBuf;
 
-/// Threads of a kind: more than any machine has cores.
-const THREADS_MAX: u64 = 4096;
+/// Threads of a kind: as many as the largest machines have cores.
+const THREADS_MAX: u64 = 1024;
 
 /// Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012) from JPEGs.
 #[derive(Debug, Parser)]
@@ -101,23 +101,24 @@ pub struct RecipeArgs {
     /// two-tower-2012 or demo [default: demo without --data, else two-tower-2012].
     #[arg(long)]
     pub preset: Option<String>,
-    /// TOML that overlays the preset; see `alexnet config`.
+    /// TOML that overlays the preset, table by table; a list of layers replaces the preset's. See
+    /// `alexnet config`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Passes over the training set.
-    #[arg(long, conflicts_with = "steps")]
+    #[arg(long, conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
     /// Training steps, in place of epochs.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub steps: Option<u64>,
     /// Images a step.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub batch: Option<usize>,
     /// First learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Source of all chance.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// First weights.
     #[arg(long)]
@@ -142,10 +143,10 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub towers: Option<usize>,
     /// Compute threads, all towers together [default: all cores].
-    #[arg(long, value_parser = count())]
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Data workers [default: all cores].
-    #[arg(long, value_parser = count())]
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
     pub workers: Option<usize>,
 }
 
@@ -228,7 +229,7 @@ pub struct PredictArgs {
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Compute threads [default: all cores].
-    #[arg(long, value_parser = count())]
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
     pub threads: Option<usize>,
 }
 
@@ -245,7 +246,7 @@ pub struct BatchArgs {
     #[arg(long, default_value_t = 0)]
     pub step: u64,
     /// Data workers: the bytes do not depend on them.
-    #[arg(long, value_parser = count())]
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
     pub workers: Option<usize>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]

@@ -15,8 +15,7 @@ pub fn cores() -> usize {
 /// # Errors
 /// If there are fewer threads than towers, or GPUs are asked for: this version has none.
 pub fn cpus(
-    kind: DeviceKind, gpus: Option<&str>, threads: Option<usize>, towers: Option<usize>,
-    net_towers: usize,
+    gpus: Option<&str>, threads: Option<usize>, towers: Option<usize>, net_towers: usize,
 ) -> Result<Vec<Cpu>> {
     if let Some(gpus) = gpus {
         return Err(Hint::new(
@@ -48,10 +47,7 @@ pub fn cpus(
         let share = threads / towers + usize::from(i < threads % towers);
         Ok(Cpu::new(&format!("tower-{i}"), share)?)
     });
-    let devices = devices.collect::<Result<Vec<_>>>()?;
-    let found = if kind == DeviceKind::Auto { " (no CUDA towers in this version)" } else { "" };
-    tracing::info!(threads, towers, "CPU{found}");
-    Ok(devices)
+    devices.collect()
 }
 
 /// One line on what carries the net.

@@ -31,8 +31,8 @@ pub enum Event {
     Validation {
         /// Steps done.
         step: u64,
-        /// Epochs done.
-        epochs: u64,
+        /// Which pass over the training set, from 1.
+        epoch: u64,
         /// What it scored.
         score: Score,
     },

@@ -3,10 +3,16 @@
 use clap::ValueEnum;
 use serde_json::json;
 use std::{
+    fmt,
     io::{IsTerminal as _, Write as _},
     sync::OnceLock,
 };
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 /// How stderr reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -35,7 +41,7 @@ pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_ansi(colours()).without_time().init(),
+        LogFormat::Text => log.with_ansi(colours()).event_format(Plain).init(),
         LogFormat::Json => log.json().flatten_event(true).without_time().init(),
     }
 }
@@ -75,4 +81,25 @@ pub fn line(severity: Severity, text: &str) -> bool {
         json!({ "level": level, "message": text }).to_string()
     };
     writeln!(std::io::stderr(), "{text}").is_ok()
+}
+
+/// `warning: ...` in place of tracing's ` WARN`.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>,
+    ) -> fmt::Result {
+        match *event.metadata().level() {
+            Level::ERROR => out.write_str("error: ")?,
+            Level::WARN => out.write_str("warning: ")?,
+            _ => {}
+        }
+        context.field_format().format_fields(out.by_ref(), event)?;
+        out.write_char('\n')
+    }
 }

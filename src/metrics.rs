@@ -6,14 +6,22 @@ use pipeline::stats::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, Write as _},
+    io::{self, Write as _},
     path::Path,
 };
+
+/// The version of the file.
+pub const VERSION: u32 = 1;
 
 /// One line. A validation at `step` follows the line of that step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Line {
+    /// The first one.
+    Metrics {
+        /// [`VERSION`].
+        version: u32,
+    },
     /// A training step.
     Step {
         /// Steps done, this one included.
@@ -62,6 +70,7 @@ pub enum Line {
 impl Line {
     fn step(&self) -> u64 {
         match self {
+            Self::Metrics { .. } => 0,
             Self::Step { step, .. }
             | Self::Pipeline { step, .. }
             | Self::Validation { step, .. } => *step,
@@ -88,21 +97,11 @@ impl Metrics {
     /// # Errors
     /// If the file cannot be read or written.
     pub fn open(path: &Path, steps: u64, epochs: u64) -> io::Result<Self> {
-        let mut kept = String::new();
-        if path.exists() {
-            for line in io::BufReader::new(File::open(path)?).lines() {
-                let line = line?;
-                let Ok(parsed) = serde_json::from_str::<Line>(&line) else { continue };
-                let known = match parsed {
-                    Line::Validation { epochs: done, .. } => done <= epochs,
-                    Line::Step { .. } | Line::Pipeline { .. } => true,
-                };
-                if known && parsed.step() <= steps {
-                    kept.push_str(&line);
-                    kept.push('\n');
-                }
-            }
-        }
+        let kept = if path.exists() {
+            kept(&fs::read_to_string(path)?, steps, epochs)?
+        } else {
+            text(&Line::Metrics { version: VERSION })?
+        };
         crate::checkpoint::write_whole(path, kept.as_bytes())?;
         Ok(Self { file: OpenOptions::new().append(true).open(path)? })
     }
@@ -112,10 +111,34 @@ impl Metrics {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        self.file.write_all(text.as_bytes())
+        self.file.write_all(text(line)?.as_bytes())
     }
+}
+
+/// The lines of a file that were written before `steps` and `epochs`.
+fn kept(lines: &str, steps: u64, epochs: u64) -> io::Result<String> {
+    let mut kept = String::new();
+    for line in lines.lines() {
+        let Ok(parsed) = serde_json::from_str::<Line>(line) else { continue };
+        let known = match parsed {
+            Line::Metrics { version } if version > VERSION => {
+                let text =
+                    format!("metrics of version {version}, and this program writes {VERSION}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            Line::Validation { epochs: done, .. } => done <= epochs,
+            Line::Metrics { .. } | Line::Step { .. } | Line::Pipeline { .. } => true,
+        };
+        if known && parsed.step() <= steps {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    Ok(kept)
+}
+
+fn text(line: &Line) -> io::Result<String> {
+    Ok(serde_json::to_string(line)? + "\n")
 }
 
 /// All whole lines of a file.
@@ -157,8 +180,15 @@ mod tests {
         metrics.file.write_all(b"{\"kind\":\"step\",\"st").expect("room");
         let mut metrics = Metrics::open(&path, 2, 1).expect("the file");
         metrics.write(&step(3)).expect("room");
-        assert_eq!(read(&path).expect("the file"), [step(1), step(2), validation, step(3)]);
+        let first = Line::Metrics { version: VERSION };
+        assert_eq!(
+            read(&path).expect("the file"),
+            [first, step(1), step(2), validation, step(3)]
+        );
         Metrics::open(&path, 2, 0).expect("the file");
-        assert_eq!(read(&path).expect("the file"), [step(1), step(2)]);
+        assert_eq!(read(&path).expect("the file"), [first, step(1), step(2)]);
+        fs::write(&path, "{\"kind\":\"metrics\",\"version\":2}\n").expect("room");
+        let error = Metrics::open(&path, 0, 0).expect_err("a later version").to_string();
+        assert!(error.contains("version 2"), "{error}");
     }
 }

@@ -102,17 +102,17 @@ impl Progress {
                     bar.set_message(format!("validating {done}/{total}"));
                 }
             }
-            Event::Validation { step, epochs, score } => {
+            Event::Validation { step, epoch, score } => {
                 let (loss, top1, top5) = means(&score);
                 self.line(&format!(
-                    "validation  after step {step} (epoch {epochs}): loss {loss:.3}, top-1 {:.1} %, \
+                    "validation after step {step} (epoch {epoch}): loss {loss:.3}, top-1 {:.1} %, \
                      top-5 {:.1} %",
                     top1 * 100.0,
                     top5 * 100.0
                 ));
             }
             Event::Checkpoint { step, path } => {
-                tracing::debug!(step, path = %path.display(), "checkpoint");
+                tracing::debug!("checkpoint of step {step}: {}", path.display());
             }
             Event::Note(text) => self.line(&text),
             Event::Warning(text) => self.at(Severity::Warning, &text),

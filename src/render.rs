@@ -91,11 +91,8 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(PackError::NoRoom { .. }) = cause.downcast_ref() {
         return Some("make room, or pass an --out where there is some".into());
     }
-    if let Some(DatasetError::Newer { .. }) = cause.downcast_ref() {
-        return Some("update this program, or pack the images again with it".into());
-    }
-    if let Some(DatasetError::Invalid { .. }) = cause.downcast_ref() {
-        return Some("pack the images again: `prepack build`".into());
+    if let Some(error) = cause.downcast_ref::<DatasetError>() {
+        return dataset_hint(error);
     }
     if let Some(SampleError::Shard(error)) = cause.downcast_ref() {
         return shard_hint(error);
@@ -135,6 +132,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             CheckpointError::Read { .. } => None,
         };
     }
+    if let Some(ConfigError::Newer { .. }) = cause.downcast_ref() {
+        return Some("update this program".into());
+    }
     if let Some(ConfigError::NoPreset { .. }) = cause.downcast_ref() {
         return Some("pass one of these to --preset; --config FILE overlays it".into());
     }
@@ -146,7 +146,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 fn open_hint(error: &OpenError) -> Option<String> {
     match error {
-        OpenError::Missing { .. } | OpenError::NotData { .. } => Some(
+        OpenError::Missing { .. }
+        | OpenError::NotAFolder { .. }
+        | OpenError::NotData { .. } => Some(
             "pass --data DIR, where `prepack build` wrote or where train/CLASS/*.JPEG are"
                 .into(),
         ),
@@ -158,6 +160,7 @@ fn open_hint(error: &OpenError) -> Option<String> {
             Some("pack the images again: `prepack build`".into())
         }
         OpenError::Shard(error) => shard_hint(error),
+        OpenError::Dataset(error) => dataset_hint(error),
         OpenError::NoTruth { .. } => {
             Some("put the devkit's archive, or Kaggle's LOC_val_solution.csv, beside".into())
         }
@@ -165,6 +168,16 @@ fn open_hint(error: &OpenError) -> Option<String> {
             Some("it was not downloaded whole: `prepack build --verify-source`".into())
         }
         OpenError::Part { .. } => Some("put all parts together: `prepack merge`".into()),
+        _ => None,
+    }
+}
+
+fn dataset_hint(error: &DatasetError) -> Option<String> {
+    match error {
+        DatasetError::Newer { .. } => {
+            Some("update this program, or pack the images again with it".into())
+        }
+        DatasetError::Invalid { .. } => Some("pack the images again: `prepack build`".into()),
         _ => None,
     }
 }
@@ -179,6 +192,7 @@ fn shard_hint(error: &ShardError) -> Option<String> {
             "see what else is damaged with `prepack verify {}`, then pack again",
             path.parent().unwrap_or(path).display()
         )),
+        ShardError::Open { .. } => Some("copy the data set again, or pack it again".into()),
         _ => None,
     }
 }

@@ -34,6 +34,8 @@ pub struct Ending {
     pub step: u64,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
+    /// The one of the lowest validation error, if there was a validation.
+    pub best: Option<PathBuf>,
     /// The last validation.
     pub validation: Option<Score>,
     /// Asked to stop before the last step.
@@ -124,6 +126,13 @@ impl<M: Memory> Trainer<M> {
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
+        if left == 0 {
+            let (step, steps) = (self.step, self.steps);
+            let text = format!(
+                "nothing is left to train: step {step} is done, and the run ends with {steps}"
+            );
+            self.events.send(Event::Note(text));
+        }
         let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;
         let mut then = self.end_epoch()?; // where a run was interrupted before its validation
         while then == Then::GoOn && self.step < self.steps {
@@ -141,7 +150,8 @@ impl<M: Memory> Trainer<M> {
         }
         let checkpoint = self.checkpoint(false)?;
         let validation = self.validation.map(|(_, score)| score);
-        Ok(Ending { step: self.step, checkpoint, validation, interrupted: then == Then::Stop })
+        let (best, interrupted) = (self.plan.run.best(), then == Then::Stop);
+        Ok(Ending { step: self.step, checkpoint, best, validation, interrupted })
     }
 
     /// The error of something other than the towers, after their state was stored.
@@ -284,7 +294,8 @@ impl<M: Memory> Trainer<M> {
                 .write(&Line::Validation { step, epochs, loss, top1, top5, images })
                 .context("cannot write the metrics")?;
             self.validation = Some((step, score));
-            self.events.send(Event::Validation { step, epochs, score });
+            let epoch = step.div_ceil(self.steps_per_epoch);
+            self.events.send(Event::Validation { step, epoch, score });
         }
         if epoch_ended {
             let train = &self.plan.config.train;
@@ -295,6 +306,9 @@ impl<M: Memory> Trainer<M> {
                 self.events.send(Event::Note(format!("learning rate {before} -> {after}")));
             }
             self.checkpoint(best)?;
+        } else {
+            let best = self.schedule.best_error;
+            self.checkpoint(error.is_some_and(|error| best.is_none_or(|best| error < best)))?;
         }
         Ok(if self.stop.requested() { Then::Stop } else { Then::GoOn })
     }

@@ -2,7 +2,7 @@
 
 use crate::program::{Bench, checkpoints, fails, stderr, succeeds};
 use pipeline::{
-    dataset::Encoding,
+    dataset::{Dataset, Encoding},
     shard::{Shard, ShardWriter},
 };
 use std::fs;
@@ -116,11 +116,10 @@ fn a_label_out_of_range_is_found_before_the_first_step() {
     }
     let info = writer.finish().expect("room");
     // The index's checksum in dataset.json as well: only the label is wrong.
-    let json = bench.path("shards/dataset.json");
-    let text = fs::read_to_string(&json).expect("a data set");
-    let mut dataset: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    dataset["splits"][0]["shards"][0]["crc32"] = info.crc32.into();
-    fs::write(&json, dataset.to_string()).expect("room");
+    let shards = bench.path("shards");
+    let mut dataset = Dataset::load(&shards).expect("a data set");
+    dataset.splits[0].shards[0].crc32 = info.crc32;
+    dataset.store(&shards).expect("room");
     refused(&bench, "shards", &["record 4 has label 1000, and there are 3 classes"]);
 }
 

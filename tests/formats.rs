@@ -76,6 +76,7 @@ fn metrics_of_version_1_are_read() {
     let path = golden("metrics-1.jsonl");
     let lines = metrics::read(&path).expect("metrics");
     let [
+        Line::Metrics { version: 1 },
         Line::Step { step, epoch, loss, seconds, .. },
         Line::Pipeline { counts, .. },
         Line::Validation { top1, images, .. },

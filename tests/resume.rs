@@ -22,7 +22,7 @@ fn story(run: &Path) -> Vec<String> {
         Line::Validation { step, loss, top1, .. } => {
             Some(format!("{step} validation {loss} {top1}"))
         }
-        Line::Pipeline { .. } => None,
+        Line::Metrics { .. } | Line::Pipeline { .. } => None,
     };
     lines.iter().filter_map(tell).collect()
 }

@@ -154,7 +154,10 @@ pub struct SplitInfo {
     pub duplicates: Vec<Duplicate>,
 }
 
-/// All of `dataset.json`.
+/// Before the checksum of `dataset.json`.
+const SEAL: &str = r#"{"crc32":""#;
+
+/// All of `dataset.json` but its checksum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
@@ -204,12 +207,14 @@ impl Dataset {
         let text = fs::read_to_string(&path)
             .map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let invalid = |reason: String| DatasetError::Invalid { path: path.clone(), reason };
-        let version =
-            serde_json::from_str::<Version>(&text).map_err(|e| invalid(e.to_string()))?;
-        if version.format > u64::from(FORMAT) {
-            return Err(DatasetError::Newer { path, found: version.format });
+        if let Ok(Version { format }) = serde_json::from_str(&text)
+            && format > u64::from(FORMAT)
+        {
+            return Err(DatasetError::Newer { path, found: format });
         }
-        let dataset: Self = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        let object = unsealed(&text).map_err(invalid)?;
+        let dataset: Self =
+            serde_json::from_str(&object).map_err(|e| invalid(e.to_string()))?;
         dataset.check().map_err(invalid)?;
         Ok(dataset)
     }
@@ -223,7 +228,7 @@ impl Dataset {
         let beside = dir.join("dataset.partial");
         let text = serde_json::to_string(self)
             .map_err(|e| DatasetError::Invalid { path: path.clone(), reason: e.to_string() })?;
-        fs::write(&beside, text + "\n")
+        fs::write(&beside, sealed(&text))
             .and_then(|()| fs::File::open(&beside)?.sync_all())
             .and_then(|()| fs::rename(&beside, &path))
             .map_err(|source| DatasetError::Write { path, source })
@@ -268,6 +273,23 @@ struct Version {
     format: u64,
 }
 
+/// An object's text, its checksum as the first key: of all bytes that follow it.
+fn sealed(object: &str) -> String {
+    let rest = format!("{}\n", &object[1..]);
+    format!("{SEAL}{:08x}\",{rest}", crc32fast::hash(rest.as_bytes()))
+}
+
+/// The object again, if not a byte has changed.
+fn unsealed(text: &str) -> Result<String, String> {
+    let sealed = text.strip_prefix(SEAL).and_then(|text| text.split_once("\","));
+    let (crc32, rest) = sealed.ok_or("it does not begin with its checksum")?;
+    let found = format!("{:08x}", crc32fast::hash(rest.as_bytes()));
+    if found != crc32 {
+        return Err(format!("it is damaged: checksum {found}, expected {crc32}"));
+    }
+    Ok(format!("{{{rest}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +327,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         dataset().store(dir.path()).expect("room");
         assert_eq!(Dataset::load(dir.path()).expect("its own file"), dataset());
+    }
+
+    #[test]
+    fn no_byte_can_change_unseen() {
+        let dir = tempfile::tempdir().expect("a folder");
+        dataset().store(dir.path()).expect("room");
+        let whole = fs::read(dir.path().join(FILE)).expect("stored");
+        for i in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[i] ^= 1;
+            fs::write(dir.path().join(FILE), flipped).expect("room");
+            Dataset::load(dir.path()).expect_err("a flipped bit");
+        }
     }
 
     #[test]

@@ -51,8 +51,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         )
     );
     let net = Net::new(config, checkpoint.meta.classes.len());
-    let devices =
-        devices::cpus(compute.device, None, compute.threads, compute.towers, config.towers)?;
+    let devices = devices::cpus(None, compute.threads, compute.towers, config.towers)?;
     let mut towers = Towers::start(devices, &net, &config.train)?;
     towers.set_tensors(&checkpoint.tensors)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);

@@ -35,17 +35,13 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let mut config = recipe(&args.recipe, default)?;
     // What is wrong with the flags is told before anything is made.
     let compute = &args.compute;
-    let devices = devices::cpus(
-        compute.device,
-        args.gpus.as_deref(),
-        compute.threads,
-        compute.towers,
-        config.towers,
-    )?;
+    let devices =
+        devices::cpus(args.gpus.as_deref(), compute.threads, compute.towers, config.towers)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
-    if let Some(stored) = run.config().filter(|_| args.resume) {
-        config = resumed(args, config, &stored)?;
+    let stored = run.config(); // only a resumed run has one
+    if let Some(stored) = &stored {
+        config = resumed(args, config, stored)?;
     }
     let data = match &args.data {
         Some(data) => data.clone(),
@@ -56,7 +52,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
             compute.workers(),
         )?,
     };
-    let source = open(&data, &mut config, compute.workers())?;
+    let source = open(&data, &mut config, stored.is_some(), compute.workers())?;
     let trace = trace(args.trace.as_deref())?;
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
     run.store_config(&config).context("cannot start the run")?;
@@ -106,8 +102,10 @@ fn trace(path: Option<&Path>) -> Result<Trace> {
     })
 }
 
-/// Opens the data set; a set of shards decides the stored size.
-fn open(data: &Path, config: &mut Config, jobs: usize) -> Result<Arc<dyn Source>> {
+/// Opens the data set; a set of shards decides the stored size of a new run.
+fn open(
+    data: &Path, config: &mut Config, resumed: bool, jobs: usize,
+) -> Result<Arc<dyn Source>> {
     let source =
         source::open(data, config.data.stored, jobs).context("cannot open the data set")?;
     remark(&format!("data: {}", source.describe()));
@@ -122,17 +120,38 @@ fn open(data: &Path, config: &mut Config, jobs: usize) -> Result<Arc<dyn Source>
             ),
         )
     );
+    if stored != config.data.stored {
+        let made_for = config.data.stored;
+        ensure!(
+            !resumed,
+            Hint::new(
+                format!(
+                    "the run is on pictures of {made_for} px, and those of {} have {stored}",
+                    data.display()
+                ),
+                "pass the --data that it was started with",
+            )
+        );
+        warn(&format!(
+            "the preset crops {crop} of {made_for} px, and these pictures have {stored}: \
+             pack them with --size {made_for} to train on as much of them"
+        ));
+    }
     config.data.stored = stored;
     Ok(source)
 }
 
 /// The recipe of a resumed run: the stored one, with what the flags may change.
 fn resumed(args: &RunArgs, flags: Config, stored: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(stored)
-        .with_context(|| format!("cannot read {}", stored.display()))?;
-    let stored_config: Config =
-        toml::from_str(&text).with_context(|| format!("{} is no recipe", stored.display()))?;
+    let stored_config = Config::stored(stored)?;
     let mut config = stored_config.clone();
+    ensure!(
+        args.recipe.preset.is_none() || flags.name == stored_config.name,
+        Hint::new(
+            format!("the run is of preset {}, not {}", stored_config.name, flags.name),
+            "leave --preset out, or start a new run with another --out",
+        )
+    );
     if args.recipe.preset.is_some() || args.recipe.config.is_some() {
         config = flags;
         config.data.stored = stored_config.data.stored; // the data set decides it
@@ -237,6 +256,13 @@ fn default_out(name: &str, resume: bool) -> PathBuf {
     numbered(if resume && free > 1 { free - 1 } else { free })
 }
 
+/// This program as the user called it.
+fn program() -> String {
+    std::env::args_os()
+        .next()
+        .map_or_else(|| "alexnet".into(), |program| Path::new(&program).display().to_string())
+}
+
 fn tell(ending: &Ending, out: &Path) {
     if let Some(score) = &ending.validation {
         let (loss, top1, top5) = means(score);
@@ -248,6 +274,7 @@ fn tell(ending: &Ending, out: &Path) {
         ));
     }
     let checkpoint = ending.checkpoint.display();
+    let best = ending.best.as_ref().unwrap_or(&ending.checkpoint).display();
     if ending.interrupted {
         say(&format!(
             "interrupted after step {}; go on with --resume --out {}",
@@ -258,6 +285,6 @@ fn tell(ending: &Ending, out: &Path) {
     say(&format!("checkpoint: {checkpoint}"));
     say(&format!("metrics: {}", out.join("metrics.jsonl").display()));
     if !ending.interrupted {
-        say(&format!("next: alexnet predict {checkpoint} IMAGE.jpg"));
+        say(&format!("next: {} predict {best} IMAGE.jpg", program()));
     }
 }

@@ -100,7 +100,12 @@ impl Job {
             if self.counters.corrupt() >= corrupt_max {
                 return Err(FeedError::TooManyCorrupt { corrupt_max, source: error });
             }
-            tracing::warn!(%error, policy = ?self.config.on_corrupt, "sample cannot be used");
+            let done = match self.config.on_corrupt {
+                OnCorrupt::Substitute => "the next of its class takes its place",
+                OnCorrupt::Skip => "its place stays empty",
+                OnCorrupt::Fail => unreachable!("returned above"),
+            };
+            tracing::warn!("{error}: {done}");
             if self.config.on_corrupt == OnCorrupt::Skip {
                 task.cell.bytes_mut().fill(0);
                 task.cell.set_sample(SKIPPED, task.sample);

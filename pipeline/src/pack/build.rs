@@ -270,7 +270,7 @@ pub(super) fn finish(
     }
     let notes = expected::notes(manifest, &dataset);
     for note in &notes {
-        tracing::warn!(note);
+        tracing::warn!("{note}");
     }
     let notes = manifest.notes.iter().cloned().chain(notes).collect();
     let incomplete = incomplete(manifest, &dataset, source);

@@ -190,7 +190,7 @@ impl Open {
             SampleError::Read { source, .. } => source.to_string(),
             SampleError::Shard(error) => error.to_string(),
         };
-        tracing::warn!(path = plan.listing.place(split, index), reason, "left out");
+        tracing::warn!("left out: {}: {reason}", plan.listing.place(split, index));
         self.skipped.push(Skipped { path: plan.name(split, index), reason });
         *self.lost.entry(plan.listing.label(split, index)).or_default() += 1;
     }

@@ -106,7 +106,7 @@ impl<'a> Plan<'a> {
         let listing = Listing::open(&config.source, &config.list)?;
         tracing::info!("{}", listing.describe());
         for note in listing.notes() {
-            tracing::warn!(note);
+            tracing::warn!("{note}");
         }
         let records = u64::from(config.shard_records.max(1));
         let mut chunks = Vec::new();

@@ -32,7 +32,7 @@ impl Listed {
     ) -> Result<Self, OpenError> {
         let listing = Listing::open(dir, config)?;
         for note in listing.notes() {
-            tracing::warn!(source = %dir.display(), note);
+            tracing::warn!("{}: {note}", dir.display());
         }
         let statistics = statistics(&listing, size, jobs);
         if statistics.images == 0 {
@@ -71,7 +71,7 @@ fn statistics(listing: &Listing, size: usize, jobs: usize) -> Statistics {
             });
             match added {
                 Ok(()) => sums.add(&square),
-                Err(error) => tracing::warn!(%error, "left out of the statistics"),
+                Err(error) => tracing::warn!("left out of the statistics: {error}"),
             }
         }
         sums

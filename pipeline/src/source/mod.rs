@@ -100,6 +100,8 @@ pub enum SampleError {
 pub enum OpenError {
     #[error("{}: there is no such folder", path.display())]
     Missing { path: PathBuf },
+    #[error("{}: a file, and not the folder of a data set", path.display())]
+    NotAFolder { path: PathBuf },
     #[error(
         "{}: neither {} nor a folder `train` nor an archive of training images is in it",
         path.display(), dataset::FILE
@@ -170,7 +172,9 @@ pub fn open(dir: &Path, size: usize, jobs: usize) -> Result<Arc<dyn Source>, Ope
 pub fn open_with(
     dir: &Path, size: usize, jobs: usize, config: &ListConfig,
 ) -> Result<Arc<dyn Source>, OpenError> {
-    if dir.join(dataset::FILE).exists() {
+    if dir.is_file() {
+        Err(OpenError::NotAFolder { path: dir.into() })
+    } else if dir.join(dataset::FILE).exists() {
         Ok(Arc::new(Shards::open(dir)?))
     } else if dir.join(dataset::MANIFEST).exists() {
         Err(OpenError::Part { path: dir.into() })

@@ -166,10 +166,11 @@ impl Source for Shards {
     }
 
     fn describe(&self) -> String {
+        let shards = self.splits.iter().map(|part| part.shards.len()).sum::<usize>();
         format!(
-            "{}: {} shards ({}, {} px), {} classes, {} images",
+            "{}: {shards} shard{} ({}, {} px), {} classes, {} images",
             self.dir.display(),
-            self.splits.iter().map(|part| part.shards.len()).sum::<usize>(),
+            if shards == 1 { "" } else { "s" },
             self.dataset.encoding.name(),
             self.dataset.size,
             self.dataset.classes.len(),

@@ -63,7 +63,7 @@ pub(super) fn run(args: &BenchTrainArgs) -> Result<Done> {
     let compute = &args.compute;
     let threads = compute.threads.unwrap_or_else(devices::cores);
     let towers = compute.towers;
-    let cpus = devices::cpus(compute.device, None, Some(threads), towers, config.towers)?;
+    let cpus = devices::cpus(None, Some(threads), towers, config.towers)?;
     let devices = cpus.len();
     let net = Net::new(&config, CLASSES);
     let mut towers = Towers::start(cpus, &net, &config.train)?;

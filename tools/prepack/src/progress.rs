@@ -9,7 +9,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 /// Between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -39,9 +44,8 @@ impl Screen {
             .with_env_filter(filter)
             .with_writer(move || screen.clone())
             .with_ansi(self.colours)
-            .with_target(false)
             .log_internal_errors(false) // they would go to the stderr that is closed
-            .without_time()
+            .event_format(Plain)
             .init();
     }
 
@@ -148,6 +152,27 @@ fn clock(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     let (hours, minutes, s) = (s / 3600, s / 60 % 60, s % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{s:02}") } else { format!("{minutes}:{s:02}") }
+}
+
+/// `warning: ...` in place of tracing's ` WARN`.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>,
+    ) -> fmt::Result {
+        match *event.metadata().level() {
+            Level::ERROR => out.write_str("error: ")?,
+            Level::WARN => out.write_str("warning: ")?,
+            _ => {}
+        }
+        context.field_format().format_fields(out.by_ref(), event)?;
+        out.write_char('\n')
+    }
 }
 
 #[cfg(test)]

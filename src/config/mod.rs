@@ -1,15 +1,24 @@
 //! The recipe of a run: preset < the user's TOML < flags, checked once, all problems at once.
 
-use gpu::ops::lrn::SIZE_MAX;
 use pipeline::{augment::Lighting, order::Shuffle};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+mod check;
+
 /// The embedded presets: name and TOML.
 pub const PRESETS: [(&str, &str); 2] = [
-    ("two-tower-2012", include_str!("presets/two-tower-2012.toml")),
-    ("demo", include_str!("presets/demo.toml")),
+    ("two-tower-2012", include_str!("../presets/two-tower-2012.toml")),
+    ("demo", include_str!("../presets/demo.toml")),
 ];
+
+/// The version of recipes.
+pub const VERSION: u32 = 1;
+
+/// Of recipes that do not say.
+const fn first_version() -> u32 {
+    1
+}
 
 /// Where a layer's first weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -27,6 +36,9 @@ pub enum Init {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// [`VERSION`].
+    #[serde(default = "first_version")]
+    pub version: u32,
     /// The preset's name.
     pub name: String,
     /// Towers that the kernels are split over.
@@ -192,6 +204,14 @@ pub enum ConfigError {
         /// What the parser said.
         reason: String,
     },
+    /// Written by a later version.
+    #[error("{origin}: recipe of version {found}, and this program reads up to {VERSION}")]
+    Newer {
+        /// Preset or file.
+        origin: String,
+        /// Its version.
+        found: i64,
+    },
     /// Values that do not fit each other.
     #[error("the recipe does not hold together: {}", problems.join("; "))]
     Invalid {
@@ -218,12 +238,38 @@ impl Config {
             })
         };
         let mut table = parse(preset, text)?;
+        table.insert("version".into(), VERSION.into());
         let mut origin = format!("preset {preset}");
         if let Some(path) = file {
             origin = path.display().to_string();
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: origin.clone(), source })?;
             overlay(&mut table, parse(&origin, &text)?);
+        }
+        Self::of_table(table, origin)
+    }
+
+    /// The recipe that a run stored.
+    ///
+    /// # Errors
+    /// If it cannot be read, is of a later version, or is no recipe.
+    pub fn stored(path: &Path) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: origin.clone(), source })?;
+        match text.parse() {
+            Ok(table) => Self::of_table(table, origin),
+            Err(e) => {
+                Err(ConfigError::Parse { origin, reason: e.to_string().trim_end().into() })
+            }
+        }
+    }
+
+    fn of_table(table: toml::Table, origin: String) -> Result<Self, ConfigError> {
+        if let Some(found) = table.get("version").and_then(toml::Value::as_integer)
+            && found > i64::from(VERSION)
+        {
+            return Err(ConfigError::Newer { origin, found });
         }
         toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Parse {
             origin,
@@ -237,72 +283,6 @@ impl Config {
     /// Never: every field has a TOML form.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every field has a TOML form")
-    }
-
-    /// # Errors
-    /// All that does not hold together, at once.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut must = |holds: bool, says: String| {
-            if !holds {
-                problems.push(says);
-            }
-        };
-        let t = &self.train;
-        must(self.towers >= 1 && self.towers <= 8, format!("towers = {}: 1 to 8", self.towers));
-        must(
-            self.data.crop >= 8 && self.data.crop <= self.data.stored,
-            format!("crop = {}: 8 to stored = {}", self.data.crop, self.data.stored),
-        );
-        must(self.data.stored <= 4096, format!("stored = {}: at most 4096", self.data.stored));
-        must(t.batch >= 1 && t.batch <= 65_536, format!("batch = {}: 1 to 65536", t.batch));
-        must(t.epochs >= 1 || t.steps.is_some(), "epochs = 0: at least 1".into());
-        must(t.steps != Some(0), "steps = 0: at least 1".into());
-        must(i64::try_from(t.seed).is_ok(), format!("seed = {}: at most 2^63 - 1", t.seed));
-        must(t.rate.is_finite() && t.rate >= 0.0, format!("rate = {}: 0 or more", t.rate));
-        must((0.0..1.0).contains(&t.momentum), format!("momentum = {}: 0 to 1", t.momentum));
-        must(t.decay >= 0.0 && t.decay.is_finite(), format!("decay = {}: 0 or more", t.decay));
-        must(t.drop > 1.0, format!("drop = {}: more than 1", t.drop));
-        must((0.0..1.0).contains(&t.dropout), format!("dropout = {}: 0 to 1", t.dropout));
-        must(
-            self.lrn.size % 2 == 1 && self.lrn.size <= SIZE_MAX,
-            format!("lrn.size = {}: an odd number up to {SIZE_MAX}", self.lrn.size),
-        );
-        must(self.lrn.k > 0.0 && self.lrn.alpha >= 0.0, "lrn: k > 0 and alpha >= 0".into());
-        must(!self.conv.is_empty(), "there is no [[conv]] layer".into());
-        let towers = self.towers.max(1);
-        let mut side = self.data.crop;
-        for (i, conv) in self.conv.iter().enumerate() {
-            let name = &conv.name;
-            must(
-                conv.kernels > 0 && conv.kernels % towers == 0,
-                format!(
-                    "{name}: {} kernels cannot be split over {towers} towers",
-                    conv.kernels
-                ),
-            );
-            must(i > 0 || !conv.across, format!("{name} reads the image: `across` has no use"));
-            let padded = side + conv.pad_before + conv.pad_after;
-            if conv.window == 0 || conv.stride == 0 || conv.window > padded {
-                must(false, format!("{name}: no {0}x{0} window fits {padded} px", conv.window));
-                break;
-            }
-            side = (padded - conv.window) / conv.stride + 1;
-            if conv.pool {
-                if side < 3 {
-                    must(false, format!("{name}: {side} px are too few to pool"));
-                    break;
-                }
-                side = (side - 3) / 2 + 1;
-            }
-        }
-        for fc in &self.fc {
-            must(
-                fc.units > 0 && fc.units % towers == 0,
-                format!("{}: {} units cannot be split over {towers} towers", fc.name, fc.units),
-            );
-        }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
     }
 }
 
@@ -336,8 +316,11 @@ mod tests {
         let mut config = Config::load("demo", None).expect("a preset");
         config.train.batch = 0;
         config.conv[1].kernels = 63;
-        let text = config.check().expect_err("two problems").to_string();
-        assert!(text.contains("batch = 0") && text.contains("63 kernels"), "{text}");
+        config.head.bias = f32::NAN;
+        let text = config.check().expect_err("three problems").to_string();
+        for says in ["batch = 0", "63 kernels", "fc8: sigma = 0.01, bias = NaN"] {
+            assert!(text.contains(says), "{text}");
+        }
     }
 
     #[test]
@@ -347,5 +330,13 @@ mod tests {
         std::fs::write(&path, "[train]\nbatchsize = 3\n").expect("a file");
         let text = Config::load("demo", Some(&path)).expect_err("no such key").to_string();
         assert!(text.contains("batchsize") && text.contains("mine.toml"), "{text}");
+        std::fs::write(&path, "version = 2\nlater = 3\n").expect("a file");
+        for found in [Config::load("demo", Some(&path)), Config::stored(&path)] {
+            let text = found.expect_err("newer").to_string();
+            assert!(
+                text.ends_with("recipe of version 2, and this program reads up to 1"),
+                "{text}"
+            );
+        }
     }
 }
