@@ -2,9 +2,9 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Slot},
-    device::{Activation, Device, DeviceError},
+    device::{Device, DeviceError},
     ops::{
-        conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd,
+        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, sgd::Sgd,
         softmax::Score,
     },
 };
@@ -78,8 +78,10 @@ impl Faulty {
         op
     }
 
-    fn lrn(&self, op: &Lrn) -> Lrn {
-        Lrn { groups: if self.fault == Fault::LrnSeam { 1 } else { op.groups }, ..*op }
+    fn finish(&self, op: &Finish) -> Finish {
+        let seamless = |lrn: Lrn| Lrn { groups: 1, ..lrn };
+        let lrn = if self.fault == Fault::LrnSeam { op.lrn.map(seamless) } else { op.lrn };
+        Finish { lrn, ..*op }
     }
 }
 
@@ -137,18 +139,18 @@ impl Device for Faulty {
         self.call().linear_forward(&op, n, x, w, b, accumulate, y);
     }
 
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &mut Buffer, y: &mut Buffer,
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
-        let op = self.lrn(op);
-        self.call().lrn_forward(&op, n, x, scale, y);
+        let op = self.finish(op);
+        self.call().finish_forward(&op, n, y, out);
     }
 
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &Buffer, dy: &Buffer, dx: &mut Buffer,
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
-        let op = self.lrn(op);
-        self.call().lrn_backward(&op, n, x, scale, dy, dx);
+        let op = self.finish(op);
+        self.call().finish_backward(&op, n, d, y, db);
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
@@ -164,12 +166,6 @@ impl Device for Faulty {
         fn linear_backward_data(op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
         fn linear_backward_weight(
             op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer
-        );
-        fn activate(activation: Activation, len: usize, y: &mut Buffer);
-        fn activate_backward(activation: Activation, len: usize, y: &Buffer, dy: &mut Buffer);
-        fn pool_forward(op: &MaxPool, n: usize, x: &Buffer, y: &mut Buffer);
-        fn pool_backward(
-            op: &MaxPool, n: usize, x: &Buffer, y: &Buffer, dy: &Buffer, dx: &mut Buffer
         );
         fn scale(factor: f32, len: usize, y: &mut Buffer);
         fn add(len: usize, x: &Buffer, y: &mut Buffer);

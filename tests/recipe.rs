@@ -89,7 +89,7 @@ fn fc8_lives_whole_on_the_first_tower_and_lrn_stays_within_one() {
     let parts = [0, 1].map(|i| Part::of_device(i, 2, 2));
     let head = net.layers.last().expect("fc8");
     assert_eq!(parts.map(|part| head.local_kernels(part)), [1000, 0]);
-    let lrn = |layer: usize, part| net.layers[layer].lrn_op(part, &net.lrn).expect("LRN");
+    let lrn = |layer: usize, part| net.layers[layer].finish(part, &net.lrn).lrn.expect("LRN");
     let groups = |layer, part| (lrn(layer, part).channels, lrn(layer, part).groups);
     for (layer, channels) in [(0, 48), (1, 128)] {
         assert_eq!(parts.map(|part| groups(layer, part)), [(channels, 1); 2]);

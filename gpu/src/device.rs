@@ -4,8 +4,7 @@
 //! return when their result may be used by the next call on the same device.
 
 use crate::ops::{
-    conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd,
-    softmax::Score,
+    conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
 };
 use std::{fmt::Debug, ops::DerefMut};
 
@@ -103,28 +102,16 @@ pub trait Device: Send + 'static {
         &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
         dw: &mut Self::Buffer,
     );
-    /// In place over the first `len` floats.
-    fn activate(&mut self, activation: Activation, len: usize, y: &mut Self::Buffer);
-    /// `dy *= f'(y)`, in place, from the activation's output `y`.
-    fn activate_backward(
-        &mut self, activation: Activation, len: usize, y: &Self::Buffer, dy: &mut Self::Buffer,
+    /// `out = pool(lrn(f(y)))` of the product `y`, which keeps what the way back needs; `y = f(y)` and
+    /// no `out` where the layer has neither LRN nor pooling.
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Self::Buffer, out: Option<&mut Self::Buffer>,
     );
-    /// `y = x / scale^beta`; `scale` is kept for the backward pass.
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &mut Self::Buffer,
-        y: &mut Self::Buffer,
-    );
-    /// `dx` from `dy`, overwritten.
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &Self::Buffer,
-        dy: &Self::Buffer, dx: &mut Self::Buffer,
-    );
-    /// `y` = the maximum of each window.
-    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &mut Self::Buffer);
-    /// `dx` from `dy`: each window's gradient goes to its first maximum in row order.
-    fn pool_backward(
-        &mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &Self::Buffer,
-        dy: &Self::Buffer, dx: &mut Self::Buffer,
+    /// `y` becomes the gradient of the product and `db`, overwritten, that of the bias, from `d`, the
+    /// gradient of what was handed on.
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Self::Buffer, y: &mut Self::Buffer,
+        db: &mut Self::Buffer,
     );
     /// Masks `y[n, units]` in place (or a gradient: the same key gives the same mask).
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Self::Buffer);

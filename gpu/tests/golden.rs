@@ -6,7 +6,10 @@
 use gpu::{
     cpu::{Buffer, Cpu, Level},
     device::{Activation, Device as _},
-    ops::{conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd},
+    ops::{
+        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool,
+        sgd::Sgd,
+    },
     random::philox,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,12 +186,13 @@ fn activations(cpu: &mut Cpu, golden: &mut Golden) {
     for (name, activation, tolerance) in
         [("relu", Activation::Relu, COPIES), ("tanh", Activation::Tanh, VALUES)]
     {
+        let op = Finish { activation, ..Finish::nothing(len, 1) };
         let mut y = buffer(cpu, &uniform(1, 3.0, len));
-        cpu.activate(activation, len, &mut y);
+        cpu.finish_forward(&op, 1, &mut y, None);
         golden.hold(&format!("{name}.y"), &[len], &y, tolerance);
-        let mut dx = buffer(cpu, &uniform(4, 1.0, len));
-        cpu.activate_backward(activation, len, &y, &mut dx);
-        golden.hold(&format!("{name}.dx"), &[len], &dx, tolerance);
+        let (d, mut db) = (buffer(cpu, &uniform(4, 1.0, len)), dirty(cpu, len));
+        cpu.finish_backward(&op, 1, &d, &mut y, &mut db);
+        golden.hold(&format!("{name}.dx"), &[len], &y, tolerance);
     }
 }
 
@@ -196,12 +200,13 @@ fn lrn(cpu: &mut Cpu, golden: &mut Golden) {
     let (n, channels, area) = (2, 14, 2 * 3);
     let op = Lrn { channels, groups: 2, area, size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 };
     let (len, shape) = (n * channels * area, [n, channels, 2, 3]);
-    let (x, dy) = (buffer(cpu, &uniform(1, 120.0, len)), buffer(cpu, &uniform(4, 1.0, len)));
-    let [mut scale, mut y, mut dx] = [len; 3].map(|len| dirty(cpu, len));
-    cpu.lrn_forward(&op, n, &x, &mut scale, &mut y);
+    let finish = Finish { lrn: Some(op), ..Finish::nothing(channels, area) };
+    let (mut x, d) = (buffer(cpu, &uniform(1, 120.0, len)), buffer(cpu, &uniform(4, 1.0, len)));
+    let [mut y, mut db] = [len, channels].map(|len| dirty(cpu, len));
+    cpu.finish_forward(&finish, n, &mut x, Some(&mut y));
     golden.hold("lrn.y", &shape, &y, VALUES);
-    cpu.lrn_backward(&op, n, &x, &scale, &dy, &mut dx);
-    golden.hold("lrn.dx", &shape, &dx, VALUES);
+    cpu.finish_backward(&finish, n, &d, &mut x, &mut db);
+    golden.hold("lrn.dx", &shape, &x, VALUES);
 }
 
 fn pool(cpu: &mut Cpu, golden: &mut Golden) {
@@ -213,13 +218,14 @@ fn pool(cpu: &mut Cpu, golden: &mut Golden) {
     for (name, x) in [("pool", uniform(1, 1.0, len)), ("pool_ties", ties)] {
         let shape = [n, channels, op.out_height(), op.out_width()];
         let y_len = shape.iter().product();
-        let (x, dy) = (buffer(cpu, &x), buffer(cpu, &uniform(4, 1.0, y_len)));
-        let (mut y, mut dx) = (dirty(cpu, y_len), dirty(cpu, len));
-        cpu.pool_forward(&op, n, &x, &mut y);
+        let finish = Finish { pool: Some(op), ..Finish::nothing(channels, height * width) };
+        let (mut x, d) = (buffer(cpu, &x), buffer(cpu, &uniform(4, 1.0, y_len)));
+        let (mut y, mut db) = (dirty(cpu, y_len), dirty(cpu, channels));
+        cpu.finish_forward(&finish, n, &mut x, Some(&mut y));
         golden.hold(&format!("{name}.y"), &shape, &y, COPIES);
-        cpu.pool_backward(&op, n, &x, &y, &dy, &mut dx);
+        cpu.finish_backward(&finish, n, &d, &mut x, &mut db);
         // Where windows overlap, up to four gradients add up.
-        golden.hold(&format!("{name}.dx"), &[n, channels, height, width], &dx, VALUES);
+        golden.hold(&format!("{name}.dx"), &[n, channels, height, width], &x, VALUES);
     }
 }
 

@@ -48,8 +48,8 @@ pub struct Core<D: Device> {
     train: Train,
     rooms: Vec<Room<D::Buffer>>,
     image: D::Buffer,
-    /// The gradient of what a layer hands on, and of what it reads: they change places.
-    gradients: [D::Buffer; 2],
+    /// The gradient of what a layer hands on, then of what it reads.
+    gradient: D::Buffer,
     /// The gradient for a peer, or from one.
     foreign_gradient: D::Buffer,
     dw: D::Buffer,
@@ -76,11 +76,14 @@ impl<D: Device> Core<D> {
             .collect::<Result<Vec<_>, _>>()?;
         let most =
             |len: fn(&Room<D::Buffer>) -> usize| rooms.iter().map(len).max().unwrap_or(0);
-        let gradient = most(|room| room.y_len.max(room.out_len).max(room.x_len)) * batch;
+        // Nobody needs the image's.
+        let hidden =
+            |room: &Room<D::Buffer>| if room.layer.reads_image { 0 } else { room.x_len };
+        let gradient = most(|room| room.out_len).max(most(hidden)) * batch;
         let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
         Ok(Self {
             image: device.zeros(3 * net.crop * net.crop * batch)?,
-            gradients: [device.zeros(gradient)?, device.zeros(gradient)?],
+            gradient: device.zeros(gradient)?,
             foreign_gradient: device.zeros(foreign)?,
             dw: device.zeros(most(|room| room.rows * room.layer.row_len()))?,
             db: device.zeros(most(|room| room.rows))?,
@@ -164,8 +167,6 @@ impl<D: Device> Core<D> {
             if self.rooms.last().is_some_and(Room::computes) {
                 let head = self.rooms.last_mut().expect("a head");
                 self.device.softmax_backward(self.batch, self.net.classes, labels, &mut head.y);
-                // The probabilities become the gradient; they come back in `backward_layer`.
-                std::mem::swap(&mut head.y, &mut self.gradients[0]);
             }
             for i in (0..self.rooms.len()).rev() {
                 self.backward_layer(i, rate, step, exchange, times, lap)?;
@@ -221,7 +222,8 @@ impl<D: Device> Core<D> {
                 Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
                 times.forward += lap();
             }
-            room.finish(&mut self.device, n);
+            let finished = room.finished.as_mut();
+            self.device.finish_forward(&room.finish, n, &mut room.y, finished);
             if room.layer.dropout > 0.0 {
                 let (keep, len) = (1.0 - room.layer.dropout, room.out_len * n);
                 if let Pass::Train { step, .. } = pass {
@@ -248,19 +250,21 @@ impl<D: Device> Core<D> {
         let (before, rest) = self.rooms.split_at_mut(i);
         let room = &mut rest[0];
         let device = &mut self.device;
-        let [d, other] = &mut self.gradients;
+        let d = &mut self.gradient;
         if room.computes() {
             if dropout.rate > 0.0 {
                 device.dropout(&dropout, n, d);
             }
-            if !room.layer.head {
-                room.unfinish(device, n, d, other);
+            if room.layer.head {
+                device.bias_backward(n, room.rows, 1, &room.y, &mut self.db);
+            } else {
+                device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
             }
             times.backward += lap();
             // The peers' gradients leave first: they travel during the local work.
             for peer in 0..room.foreign.len() {
                 let dx = &mut self.foreign_gradient;
-                room.data_gradient(1 + peer, device, n, d, dx);
+                room.data_gradient(1 + peer, device, n, dx);
                 times.backward += lap();
                 // Towers are alike: a peer's share is as long as our own.
                 exchange.send(peer, tag, room.x_len * n, |out| device.download(dx, out))?;
@@ -268,16 +272,11 @@ impl<D: Device> Core<D> {
             }
             let own = before.last().map_or(&self.image, Room::out);
             for (source, x) in std::iter::once(own).chain(&room.foreign).enumerate() {
-                room.weight_gradient(source, device, n, x, d, &mut self.dw);
+                room.weight_gradient(source, device, n, x, &mut self.dw);
             }
-            device.bias_backward(n, room.rows, room.y_len / room.rows, d, &mut self.db);
             if i > 0 {
-                room.data_gradient(0, device, n, d, other);
+                room.data_gradient(0, device, n, d);
             }
-            if room.layer.head {
-                std::mem::swap(&mut room.y, d); // give back what the loss borrowed
-            }
-            std::mem::swap(d, other);
             times.backward += lap();
             let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
             let [w, v] = &mut room.weight;

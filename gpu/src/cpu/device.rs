@@ -2,14 +2,13 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Activation, Device, DeviceError},
+    device::{Device, DeviceError},
     ops::{
         activation,
         conv::{self, Conv},
         dropout::{self, Dropout},
+        finish::{self, Finish},
         linear::{self, Linear},
-        lrn::{self, Lrn},
-        pool::{self, MaxPool},
         sgd::{self, Sgd},
         softmax::{self, Score},
     },
@@ -181,36 +180,17 @@ impl Device for Cpu {
         linear::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
 
-    fn activate(&mut self, activation: Activation, len: usize, y: &mut Buffer) {
-        activation::cpu::forward(&self.pool, activation, len, y);
-    }
-
-    fn activate_backward(
-        &mut self, activation: Activation, len: usize, y: &Buffer, dy: &mut Buffer,
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
-        activation::cpu::backward(&self.pool, activation, len, y, dy);
+        let out = out.map(|out| &mut out[..]);
+        finish::cpu::forward(&self.pool, &mut self.scratch, op, n, y, out);
     }
 
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &mut Buffer, y: &mut Buffer,
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
-        lrn::cpu::forward(&self.pool, op, n, x, scale, y);
-    }
-
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &Buffer, dy: &Buffer, dx: &mut Buffer,
-    ) {
-        lrn::cpu::backward(&self.pool, op, n, x, scale, dy, dx);
-    }
-
-    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Buffer, y: &mut Buffer) {
-        pool::cpu::forward(&self.pool, op, n, x, y);
-    }
-
-    fn pool_backward(
-        &mut self, op: &MaxPool, n: usize, x: &Buffer, y: &Buffer, dy: &Buffer, dx: &mut Buffer,
-    ) {
-        pool::cpu::backward(&self.pool, op, n, x, y, dy, dx);
+        finish::cpu::backward(&self.pool, &mut self.scratch, op, n, d, y, db);
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
