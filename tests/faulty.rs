@@ -164,8 +164,9 @@ impl Device for Faulty {
         fn conv_backward_data(op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
         fn bias_backward(n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer);
         fn linear_backward_data(op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
-        fn linear_backward_weight(
-            op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer
+        fn linear_update(
+            op: &Linear, n: usize, x: &Buffer, dy: &Buffer, sgd: &Sgd, v: &mut Buffer,
+            w: &mut Buffer
         );
         fn scale(factor: f32, len: usize, y: &mut Buffer);
         fn add(len: usize, x: &Buffer, y: &mut Buffer);

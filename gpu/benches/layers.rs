@@ -1,13 +1,15 @@
 //! What share of the peak each layer of the 2012 network reaches, by pass:
 //! `cargo bench -p gpu --bench layers -- [--towers 1|2] [--threads N] [--batch N] [--rounds N] [LAYER..]`.
 //!
+//! The weight pass of linear layers includes the optimiser's step, which reads and writes the weights.
+//!
 //! The peak is measured in the same run, between the layers, and counts as the direct algorithm does:
 //! an algorithm with fewer multiplications can exceed it. With two towers, one of them is measured.
 
 use gpu::{
     cpu::{Buffer, Cpu, Level, peak},
     device::Device as _,
-    ops::{conv::Conv, linear::Linear},
+    ops::{conv::Conv, linear::Linear, sgd::Sgd},
     random::philox,
 };
 use std::time::Instant;
@@ -189,7 +191,7 @@ impl Layer {
             }
             (Op::Linear(op), Pass::BackwardData) => cpu.linear_backward_data(&op, *n, y, w, x),
             (Op::Linear(op), Pass::BackwardWeight) => {
-                cpu.linear_backward_weight(&op, *n, x, y, dw);
+                cpu.linear_update(&op, *n, x, y, &Sgd::GRADIENT, dw, w);
             }
         }
     }

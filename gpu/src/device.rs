@@ -97,10 +97,11 @@ pub trait Device: Send + 'static {
         &mut self, op: &Linear, n: usize, dy: &Self::Buffer, w: &Self::Buffer,
         dx: &mut Self::Buffer,
     );
-    /// `dw[k, offset..offset + c] = dy^T x`, overwritten.
-    fn linear_backward_weight(
-        &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
-        dw: &mut Self::Buffer,
+    /// One step of the optimiser by the gradient `dy^T x` of `w[k, offset..offset + c]`, which is not
+    /// kept: it is as large as the weights.
+    fn linear_update(
+        &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer, sgd: &Sgd,
+        v: &mut Self::Buffer, w: &mut Self::Buffer,
     );
     /// `out = pool(lrn(f(y)))` of the product `y`, which keeps what the way back needs; `y = f(y)` and
     /// no `out` where the layer has neither LRN nor pooling.

@@ -170,7 +170,8 @@ fn linear(cpu: &mut Cpu, golden: &mut Golden) {
     for (i, op) in [source(4, 0), source(3, 4)].iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.inputs));
         cpu.linear_forward(op, n, &x, &w, (i == 0).then_some(&b), i > 0, &mut y);
-        cpu.linear_backward_weight(op, n, &x, &dy, &mut dw);
+        let mut updated = dirty(cpu, k * inputs);
+        cpu.linear_update(op, n, &x, &dy, &Sgd::GRADIENT, &mut dw, &mut updated);
         let mut dx = dirty(cpu, n * op.inputs);
         cpu.linear_backward_data(op, n, &dy, &w, &mut dx);
         golden.hold(&format!("linear.dx{i}"), &[n, op.inputs], &dx, SUMS);

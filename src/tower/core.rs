@@ -85,7 +85,7 @@ impl<D: Device> Core<D> {
             image: device.zeros(3 * net.crop * net.crop * batch)?,
             gradient: device.zeros(gradient)?,
             foreign_gradient: device.zeros(foreign)?,
-            dw: device.zeros(most(|room| room.rows * room.layer.row_len()))?,
+            dw: device.zeros(most(Room::gradient_len))?,
             db: device.zeros(most(|room| room.rows))?,
             turn: 0,
             train: train.clone(),
@@ -270,17 +270,14 @@ impl<D: Device> Core<D> {
                 exchange.send(peer, tag, room.x_len * n, |out| device.download(dx, out))?;
                 times.exchange += lap();
             }
-            let own = before.last().map_or(&self.image, Room::out);
-            for (source, x) in std::iter::once(own).chain(&room.foreign).enumerate() {
-                room.weight_gradient(source, device, n, x, &mut self.dw);
-            }
             if i > 0 {
                 room.data_gradient(0, device, n, d);
             }
             times.backward += lap();
+            // The weights have been read for the last time.
             let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
-            let [w, v] = &mut room.weight;
-            device.sgd(&sgd, room.rows * room.layer.row_len(), &self.dw, v, w);
+            let own = before.last().map_or(&self.image, Room::out);
+            room.update_weights(device, n, own, &sgd, &mut self.dw);
             let [w, v] = &mut room.bias;
             device.sgd(&Sgd { decay: 0.0, ..sgd }, room.rows, &self.db, v, w);
             times.update += lap();

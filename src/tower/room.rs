@@ -3,7 +3,7 @@
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
     device::{Device, DeviceError},
-    ops::finish::Finish,
+    ops::{finish::Finish, sgd::Sgd},
 };
 
 /// One named tensor's rows that a part holds, with their velocity.
@@ -125,13 +125,29 @@ impl<B> Room<B> {
         }
     }
 
-    /// The gradient of the weights that read source `source`, to their block of `dw`.
-    pub(super) fn weight_gradient<D: Device<Buffer = B>>(
-        &self, source: usize, device: &mut D, n: usize, x: &B, dw: &mut B,
+    /// One step of the optimiser on the weights, from what the layer read: `own` and the peers'
+    /// activations. `dw` is room for a convolution's gradient.
+    pub(super) fn update_weights<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, n: usize, own: &B, sgd: &Sgd, dw: &mut B,
     ) {
-        match &self.ops[source] {
-            Op::Conv(op) => device.conv_backward_weight(op, n, x, &self.y, dw),
-            Op::Linear(op) => device.linear_backward_weight(op, n, x, &self.y, dw),
+        let [w, v] = &mut self.weight;
+        let sources = std::iter::once(own).chain(&self.foreign);
+        for (op, x) in self.ops.iter().zip(sources) {
+            match op {
+                Op::Conv(op) => device.conv_backward_weight(op, n, x, &self.y, dw),
+                Op::Linear(op) => device.linear_update(op, n, x, &self.y, sgd, v, w),
+            }
+        }
+        if matches!(self.ops[0], Op::Conv(_)) {
+            device.sgd(sgd, self.rows * self.layer.row_len(), dw, v, w);
+        }
+    }
+
+    /// Floats of `dw` that [`Room::update_weights`] needs.
+    pub(super) fn gradient_len(&self) -> usize {
+        match self.ops[0] {
+            Op::Conv(_) => self.rows * self.layer.row_len(),
+            Op::Linear(_) => 0,
         }
     }
 

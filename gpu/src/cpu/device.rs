@@ -174,10 +174,11 @@ impl Device for Cpu {
         linear::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
-    fn linear_backward_weight(
-        &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+    fn linear_update(
+        &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, sgd: &Sgd, v: &mut Buffer,
+        w: &mut Buffer,
     ) {
-        linear::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
+        linear::cpu::update(&self.pool, &mut self.scratch, op, n, x, dy, sgd, v, w);
     }
 
     fn finish_forward(
