@@ -2,7 +2,7 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Slot},
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, sgd::Sgd,
         softmax::Score,
@@ -97,6 +97,7 @@ macro_rules! hand_on {
 impl Device for Faulty {
     type Buffer = Buffer;
     type Slot = Slot;
+    const READS_HOST: bool = Cpu::READS_HOST;
 
     fn describe(&self) -> String {
         format!("{}, {:?}", self.cpu.describe(), self.fault)
@@ -117,7 +118,7 @@ impl Device for Faulty {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
         accumulate: bool, y: &mut Buffer,
     ) {
         let op = self.conv(op);
@@ -125,7 +126,7 @@ impl Device for Faulty {
     }
 
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
         let n = if self.fault == Fault::HalfBatch { n / 2 } else { n };
         self.call().conv_backward_weight(op, n, x, dy, dw);

@@ -8,7 +8,7 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Level, peak},
-    device::Device as _,
+    device::{Device as _, Input},
     ops::{conv::Conv, linear::Linear, sgd::Sgd},
     random::philox,
 };
@@ -183,9 +183,13 @@ impl Layer {
     fn run(&mut self, cpu: &mut Cpu, pass: Pass) {
         let Self { n, x, y, w, b, dw, .. } = self;
         match (self.op, pass) {
-            (Op::Conv(op), Pass::Forward) => cpu.conv_forward(&op, *n, x, w, Some(b), false, y),
+            (Op::Conv(op), Pass::Forward) => {
+                cpu.conv_forward(&op, *n, Input::Buffer(x), w, Some(b), false, y);
+            }
             (Op::Conv(op), Pass::BackwardData) => cpu.conv_backward_data(&op, *n, y, w, x),
-            (Op::Conv(op), Pass::BackwardWeight) => cpu.conv_backward_weight(&op, *n, x, y, dw),
+            (Op::Conv(op), Pass::BackwardWeight) => {
+                cpu.conv_backward_weight(&op, *n, Input::Buffer(x), y, dw);
+            }
             (Op::Linear(op), Pass::Forward) => {
                 cpu.linear_forward(&op, *n, x, w, Some(b), false, y);
             }

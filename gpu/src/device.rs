@@ -41,6 +41,23 @@ pub enum Activation {
     None,
 }
 
+/// What a convolution reads: a buffer of the device, or the pictures of a ring slot as they lie.
+#[derive(Debug)]
+pub enum Input<'a, B> {
+    /// Memory of the device.
+    Buffer(&'a B),
+    /// Memory of the host, if the device [`reads it`](Device::READS_HOST).
+    Host(&'a [f32]),
+}
+
+impl<B> Clone for Input<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Input<'_, B> {}
+
 /// One device of one tower. All ops take `n`, the images of the batch in use.
 ///
 /// # Panics
@@ -50,6 +67,9 @@ pub trait Device: Send + 'static {
     type Buffer: Send + Debug;
     /// Memory for a ring slot that the device can read while the CPU does something else.
     type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
+
+    /// Whether convolutions read [`Input::Host`]: pictures need not be copied then.
+    const READS_HOST: bool;
 
     /// One line for the log: what the device is.
     fn describe(&self) -> String;
@@ -70,7 +90,7 @@ pub trait Device: Send + 'static {
 
     /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Self::Buffer, w: &Self::Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, w: &Self::Buffer,
         b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
     );
     /// `dx = w^T * dy`, overwritten.
@@ -80,7 +100,7 @@ pub trait Device: Send + 'static {
     );
     /// The block of `dw` that this source's channels own, overwritten, summed over the batch.
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, dy: &Self::Buffer,
         dw: &mut Self::Buffer,
     );
     /// `db[k] = sum over n and area of dy[n, k, area]`, overwritten. Linear layers have area 1.

@@ -5,7 +5,7 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Level},
-    device::{Activation, Device as _},
+    device::{Activation, Device as _, Input},
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool,
         sgd::Sgd,
@@ -105,8 +105,8 @@ fn conv(cpu: &mut Cpu, golden: &mut Golden, name: &str, n: usize, sources: &[Con
     let [mut y, mut dw, mut db] = [n * all.y_len(), all.w_len(), k].map(|len| dirty(cpu, len));
     for (i, op) in sources.iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.x_len()));
-        cpu.conv_forward(op, n, &x, &w, (i == 0).then_some(&b), i > 0, &mut y);
-        cpu.conv_backward_weight(op, n, &x, &dy, &mut dw);
+        cpu.conv_forward(op, n, Input::Buffer(&x), &w, (i == 0).then_some(&b), i > 0, &mut y);
+        cpu.conv_backward_weight(op, n, Input::Buffer(&x), &dy, &mut dw);
         let mut dx = dirty(cpu, n * op.x_len());
         cpu.conv_backward_data(op, n, &dy, &w, &mut dx);
         let what = if sources.len() == 1 { "dx".into() } else { format!("dx{i}") };

@@ -10,7 +10,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 
@@ -47,7 +47,8 @@ pub struct Core<D: Device> {
     batch: usize,
     train: Train,
     rooms: Vec<Room<D::Buffer>>,
-    image: D::Buffer,
+    /// A copy of the pictures, where the device cannot read the slot that they are in.
+    image: Option<D::Buffer>,
     /// The gradient of what a layer hands on, then of what it reads.
     gradient: D::Buffer,
     /// The gradient for a peer, or from one.
@@ -82,7 +83,9 @@ impl<D: Device> Core<D> {
         let gradient = most(|room| room.out_len).max(most(hidden)) * batch;
         let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
         Ok(Self {
-            image: device.zeros(3 * net.crop * net.crop * batch)?,
+            image: (!D::READS_HOST)
+                .then(|| device.zeros(3 * net.crop * net.crop * batch))
+                .transpose()?,
             gradient: device.zeros(gradient)?,
             foreign_gradient: device.zeros(foreign)?,
             dw: device.zeros(most(Room::gradient_len))?,
@@ -155,8 +158,10 @@ impl<D: Device> Core<D> {
         let mut outcome = Outcome::default();
         let times = &mut outcome.times;
         lap();
-        self.device.upload(&mut self.image, pixels);
-        self.forward(pass, exchange, times, lap)?;
+        if let Some(image) = &mut self.image {
+            self.device.upload(image, pixels);
+        }
+        self.forward(pass, pixels, exchange, times, lap)?;
         let head = self.rooms.last_mut().expect("a head");
         if head.computes() {
             outcome.score =
@@ -169,7 +174,7 @@ impl<D: Device> Core<D> {
                 self.device.softmax_backward(self.batch, self.net.classes, labels, &mut head.y);
             }
             for i in (0..self.rooms.len()).rev() {
-                self.backward_layer(i, rate, step, exchange, times, lap)?;
+                self.backward_layer(i, pixels, (rate, step), exchange, times, lap)?;
             }
         }
         self.turn += 1;
@@ -189,7 +194,7 @@ impl<D: Device> Core<D> {
     }
 
     fn forward(
-        &mut self, pass: Pass, exchange: &mut Exchange, times: &mut Times,
+        &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange, times: &mut Times,
         lap: &mut dyn FnMut() -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
@@ -197,10 +202,9 @@ impl<D: Device> Core<D> {
             let tag = Tag { turn: self.turn, layer: i, backward: false };
             let (before, rest) = self.rooms.split_at_mut(i);
             let room = &mut rest[0];
-            let own = before.last().map_or(&self.image, Room::out);
-            if room.layer.across {
+            if let Some(before) = before.last().filter(|_| room.layer.across) {
                 // What the peers read leaves before the local work, which it then overlaps.
-                let len = before.last().map_or(0, |before| before.out_len) * n;
+                let (own, len) = (before.out(), before.out_len * n);
                 for peer in 0..exchange.peers() {
                     if !room.layer.head || exchange.device_of(peer) == 0 {
                         exchange.send(peer, tag, len, |out| self.device.download(own, out))?;
@@ -208,6 +212,7 @@ impl<D: Device> Core<D> {
                 }
                 times.exchange += lap();
             }
+            let own = read(before.last(), self.image.as_ref(), pixels);
             if !room.computes() {
                 continue;
             }
@@ -218,7 +223,7 @@ impl<D: Device> Core<D> {
             for (peer, x) in room.foreign.iter_mut().enumerate() {
                 exchange.receive(peer, tag, |floats| self.device.upload(x, floats))?;
                 times.exchange += lap();
-                let op = &room.ops[1 + peer];
+                let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
                 Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
                 times.forward += lap();
             }
@@ -241,8 +246,8 @@ impl<D: Device> Core<D> {
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
     /// as soon as its weights have been read for the last time.
     fn backward_layer(
-        &mut self, i: usize, rate: f32, step: u64, exchange: &mut Exchange, times: &mut Times,
-        lap: &mut dyn FnMut() -> f64,
+        &mut self, i: usize, pixels: &[f32], (rate, step): (f32, u64), exchange: &mut Exchange,
+        times: &mut Times, lap: &mut dyn FnMut() -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         let tag = Tag { turn: self.turn, layer: i, backward: true };
@@ -273,11 +278,12 @@ impl<D: Device> Core<D> {
             if i > 0 {
                 room.data_gradient(0, device, n, d);
             }
+            let own = read(before.last(), self.image.as_ref(), pixels);
+            room.weight_gradient(device, n, own, &mut self.dw);
             times.backward += lap();
             // The weights have been read for the last time.
             let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
-            let own = before.last().map_or(&self.image, Room::out);
-            room.update_weights(device, n, own, &sgd, &mut self.dw);
+            room.update_weights(device, n, own, &sgd, &self.dw);
             let [w, v] = &mut room.bias;
             device.sgd(&Sgd { decay: 0.0, ..sgd }, room.rows, &self.db, v, w);
             times.update += lap();
@@ -302,4 +308,12 @@ impl<D: Device> Core<D> {
         }
         Ok(())
     }
+}
+
+/// What a layer reads of its own part: what the layer before hands on, or the pictures.
+fn read<'a, B>(
+    before: Option<&'a Room<B>>, image: Option<&'a B>, pixels: &'a [f32],
+) -> Input<'a, B> {
+    let buffer = before.map(Room::out).or(image);
+    buffer.map_or(Input::Host(pixels), Input::Buffer)
 }

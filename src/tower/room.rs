@@ -2,7 +2,7 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{finish::Finish, sgd::Sgd},
 };
 
@@ -105,12 +105,12 @@ impl<B> Room<B> {
 
     /// Adds one source's share, from its activations `x`, to `y`; with a bias it overwrites.
     pub(super) fn multiply<D: Device<Buffer = B>>(
-        op: &Op, device: &mut D, n: usize, x: &B, w: &B, b: Option<&B>, y: &mut B,
+        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, b: Option<&B>, y: &mut B,
     ) {
         let accumulate = b.is_none();
         match op {
             Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
-            Op::Linear(op) => device.linear_forward(op, n, x, w, b, accumulate, y),
+            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
         }
     }
 
@@ -125,25 +125,36 @@ impl<B> Room<B> {
         }
     }
 
-    /// One step of the optimiser on the weights, from what the layer read: `own` and the peers'
-    /// activations. `dw` is room for a convolution's gradient.
-    pub(super) fn update_weights<D: Device<Buffer = B>>(
-        &mut self, device: &mut D, n: usize, own: &B, sgd: &Sgd, dw: &mut B,
+    /// The gradient of a convolution's weights, from what it read: `own` and the peers' activations.
+    /// A linear layer's is made with the update.
+    pub(super) fn weight_gradient<D: Device<Buffer = B>>(
+        &self, device: &mut D, n: usize, own: Input<'_, B>, dw: &mut B,
     ) {
-        let [w, v] = &mut self.weight;
-        let sources = std::iter::once(own).chain(&self.foreign);
+        let sources = std::iter::once(own).chain(self.foreign.iter().map(Input::Buffer));
         for (op, x) in self.ops.iter().zip(sources) {
-            match op {
-                Op::Conv(op) => device.conv_backward_weight(op, n, x, &self.y, dw),
-                Op::Linear(op) => device.linear_update(op, n, x, &self.y, sgd, v, w),
+            if let Op::Conv(op) = op {
+                device.conv_backward_weight(op, n, x, &self.y, dw);
             }
-        }
-        if matches!(self.ops[0], Op::Conv(_)) {
-            device.sgd(sgd, self.rows * self.layer.row_len(), dw, v, w);
         }
     }
 
-    /// Floats of `dw` that [`Room::update_weights`] needs.
+    /// One step of the optimiser on the weights: a convolution's by `dw`.
+    pub(super) fn update_weights<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, n: usize, own: Input<'_, B>, sgd: &Sgd, dw: &B,
+    ) {
+        let [w, v] = &mut self.weight;
+        if matches!(self.ops[0], Op::Conv(_)) {
+            device.sgd(sgd, self.rows * self.layer.row_len(), dw, v, w);
+        }
+        let sources = std::iter::once(own).chain(self.foreign.iter().map(Input::Buffer));
+        for (op, x) in self.ops.iter().zip(sources) {
+            if let Op::Linear(op) = op {
+                device.linear_update(op, n, on_device(x), &self.y, sgd, v, w);
+            }
+        }
+    }
+
+    /// Floats of `dw` that [`Room::weight_gradient`] needs.
     pub(super) fn gradient_len(&self) -> usize {
         match self.ops[0] {
             Op::Conv(_) => self.rows * self.layer.row_len(),
@@ -174,5 +185,12 @@ impl<B> Room<B> {
             alive[i % self.rows] |= unit.iter().any(|v| *v != 0.0);
         }
         alive.iter().filter(|a| !**a).count() as f64 / self.rows as f64
+    }
+}
+
+fn on_device<B>(input: Input<'_, B>) -> &B {
+    match input {
+        Input::Buffer(buffer) => buffer,
+        Input::Host(_) => panic!("a linear layer that reads pictures"),
     }
 }

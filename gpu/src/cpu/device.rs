@@ -2,7 +2,7 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{
         activation,
         conv::{self, Conv},
@@ -89,9 +89,17 @@ impl Cpu {
     }
 }
 
+fn floats(input: Input<'_, Buffer>) -> &[f32] {
+    match input {
+        Input::Buffer(buffer) => buffer,
+        Input::Host(floats) => floats,
+    }
+}
+
 impl Device for Cpu {
     type Buffer = Buffer;
     type Slot = Slot;
+    const READS_HOST: bool = true;
 
     fn describe(&self) -> String {
         format!("{}: {} CPU threads", self.name, self.pool.threads())
@@ -114,9 +122,10 @@ impl Device for Cpu {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
         accumulate: bool, y: &mut Buffer,
     ) {
+        let x = floats(x);
         let b = b.map(|b| &b[..]);
         let algorithm = conv::algorithm(op, conv::Pass::Forward);
         conv::cpu::forward(
@@ -141,8 +150,9 @@ impl Device for Cpu {
     }
 
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
+        let x = floats(x);
         let algorithm = conv::algorithm(op, conv::Pass::BackwardWeight);
         conv::cpu::backward_weight(algorithm, &self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
