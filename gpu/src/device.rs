@@ -145,7 +145,8 @@ pub trait Device: Send + 'static {
     fn softmax(
         &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
     ) -> Score;
-    /// `d[n, k] = (p[n, k] - (k == label)) / n`, in place over the probabilities.
+    /// `d[n, k] = (p[n, k] - (k == label)) / m` of the `m` rows that `labels` has classes for, zero of the
+    /// others, in place over the probabilities.
     fn softmax_backward(
         &mut self, n: usize, classes: usize, labels: &[u32], p: &mut Self::Buffer,
     );
