@@ -134,7 +134,7 @@ pub trait Device: Send + 'static {
         &mut self, op: &Finish, n: usize, d: &Self::Buffer, y: &mut Self::Buffer,
         db: &mut Self::Buffer,
     );
-    /// Masks `y[n, units]` in place (or a gradient: the same key gives the same mask).
+    /// Masks `y[n, units]` in place.
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Self::Buffer);
     /// `y *= factor` over `len` floats: dropout at test time.
     fn scale(&mut self, factor: f32, len: usize, y: &mut Self::Buffer);

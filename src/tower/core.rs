@@ -168,13 +168,13 @@ impl<D: Device> Core<D> {
                 self.device.softmax(self.batch, self.net.classes, labels, &mut head.y);
         }
         times.forward += lap();
-        if let Pass::Train { rate, step } = pass {
+        if let Pass::Train { rate, .. } = pass {
             if self.rooms.last().is_some_and(Room::computes) {
                 let head = self.rooms.last_mut().expect("a head");
                 self.device.softmax_backward(self.batch, self.net.classes, labels, &mut head.y);
             }
             for i in (0..self.rooms.len()).rev() {
-                self.backward_layer(i, pixels, (rate, step), exchange, times, lap)?;
+                self.backward_layer(i, pixels, rate, exchange, times, lap)?;
             }
         }
         self.turn += 1;
@@ -246,23 +246,20 @@ impl<D: Device> Core<D> {
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
     /// as soon as its weights have been read for the last time.
     fn backward_layer(
-        &mut self, i: usize, pixels: &[f32], (rate, step): (f32, u64), exchange: &mut Exchange,
+        &mut self, i: usize, pixels: &[f32], rate: f32, exchange: &mut Exchange,
         times: &mut Times, lap: &mut dyn FnMut() -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         let tag = Tag { turn: self.turn, layer: i, backward: true };
-        let dropout = self.dropout(i, step);
         let (before, rest) = self.rooms.split_at_mut(i);
         let room = &mut rest[0];
         let device = &mut self.device;
         let d = &mut self.gradient;
         if room.computes() {
-            if dropout.rate > 0.0 {
-                device.dropout(&dropout, n, d);
-            }
             if room.layer.head {
                 device.bias_backward(n, room.rows, 1, &room.y, &mut self.db);
             } else {
+                // Zero where the unit was dropped, as at every zero of a ReLU.
                 device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
             }
             times.backward += lap();

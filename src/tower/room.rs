@@ -2,7 +2,7 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Device, DeviceError, Input},
+    device::{Activation, Device, DeviceError, Input},
     ops::{finish::Finish, sgd::Sgd},
 };
 
@@ -68,6 +68,9 @@ impl<B> Room<B> {
         let (weight, bias) = (pair(&weights)?, pair(&biases)?);
         let finish = layer.finish(part, &net.lrn);
         let apart = rows > 0 && !finish.in_place();
+        // Then what was dropped has no gradient, either, and need not be masked again.
+        let hides = finish.in_place() && finish.activation == Activation::Relu;
+        assert!(layer.dropout == 0.0 || hides, "{}: dropout goes with a ReLU", layer.name);
         Ok(Self {
             ops: sources.map(|source| layer.op(part, source)).collect(),
             foreign: peers
