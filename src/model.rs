@@ -6,7 +6,7 @@
 use crate::config::{Config, Init};
 use gpu::{
     device::Activation,
-    ops::{conv::Conv, linear::Linear, lrn::Lrn, pool::MaxPool},
+    ops::{conv::Conv, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool},
 };
 use pipeline::random::Draws;
 
@@ -270,28 +270,30 @@ impl Layer {
         })
     }
 
-    /// The LRN after this layer, if any.
-    pub fn lrn_op(&self, part: Part, lrn: &crate::config::Lrn) -> Option<Lrn> {
-        self.lrn.then(|| Lrn {
-            channels: self.local_kernels(part),
-            groups: part.count,
-            area: self.side_out * self.side_out,
-            size: lrn.size,
-            alpha: lrn.alpha,
-            beta: lrn.beta,
-            k: lrn.k,
-        })
-    }
-
-    /// The pooling after this layer, if any.
-    pub fn pool_op(&self, part: Part) -> Option<MaxPool> {
-        self.pool.then(|| MaxPool {
-            channels: self.local_kernels(part),
-            height: self.side_out,
-            width: self.side_out,
-            window: POOL.0,
-            stride: POOL.1,
-        })
+    /// What follows the layer's product on `part`.
+    pub fn finish(&self, part: Part, lrn: &crate::config::Lrn) -> Finish {
+        let (channels, area) = (self.local_kernels(part), self.side_out * self.side_out);
+        Finish {
+            channels,
+            area,
+            activation: self.activation,
+            lrn: self.lrn.then_some(Lrn {
+                channels,
+                groups: part.count,
+                area,
+                size: lrn.size,
+                alpha: lrn.alpha,
+                beta: lrn.beta,
+                k: lrn.k,
+            }),
+            pool: self.pool.then_some(MaxPool {
+                channels,
+                height: self.side_out,
+                width: self.side_out,
+                window: POOL.0,
+                stride: POOL.1,
+            }),
+        }
     }
 
     /// Side of what the layer hands on.

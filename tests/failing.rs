@@ -89,7 +89,8 @@ fn of_two_failures_one_is_told_and_nothing_hangs() {
 #[test]
 fn a_tower_without_memory_is_told_before_any_work() {
     within(LIMIT, || {
-        let most = 3 * tiny().data.crop.pow(2) * tiny().train.batch; // the image is the largest
+        let conv1 = &Net::new(&tiny(), CLASSES).layers[0]; // whose outputs are the largest
+        let most = conv1.kernels / 2 * conv1.side_out.pow(2) * tiny().train.batch;
         let devices = [Fault::None, Fault::NoRoom(most)].map(|fault| Faulty::new(fault).0);
         let error = Rig::new(devices.into(), &tiny(), CLASSES).expect_err("no room");
         assert_eq!(error.to_string(), format!("faulty has no room for {} bytes", 4 * most));

@@ -2,9 +2,9 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Slot},
-    device::{Activation, Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{
-        conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd,
+        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, sgd::Sgd,
         softmax::Score,
     },
 };
@@ -78,8 +78,10 @@ impl Faulty {
         op
     }
 
-    fn lrn(&self, op: &Lrn) -> Lrn {
-        Lrn { groups: if self.fault == Fault::LrnSeam { 1 } else { op.groups }, ..*op }
+    fn finish(&self, op: &Finish) -> Finish {
+        let seamless = |lrn: Lrn| Lrn { groups: 1, ..lrn };
+        let lrn = if self.fault == Fault::LrnSeam { op.lrn.map(seamless) } else { op.lrn };
+        Finish { lrn, ..*op }
     }
 }
 
@@ -95,6 +97,7 @@ macro_rules! hand_on {
 impl Device for Faulty {
     type Buffer = Buffer;
     type Slot = Slot;
+    const READS_HOST: bool = Cpu::READS_HOST;
 
     fn describe(&self) -> String {
         format!("{}, {:?}", self.cpu.describe(), self.fault)
@@ -115,7 +118,7 @@ impl Device for Faulty {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
         accumulate: bool, y: &mut Buffer,
     ) {
         let op = self.conv(op);
@@ -123,7 +126,7 @@ impl Device for Faulty {
     }
 
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
         let n = if self.fault == Fault::HalfBatch { n / 2 } else { n };
         self.call().conv_backward_weight(op, n, x, dy, dw);
@@ -137,18 +140,18 @@ impl Device for Faulty {
         self.call().linear_forward(&op, n, x, w, b, accumulate, y);
     }
 
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &mut Buffer, y: &mut Buffer,
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
-        let op = self.lrn(op);
-        self.call().lrn_forward(&op, n, x, scale, y);
+        let op = self.finish(op);
+        self.call().finish_forward(&op, n, y, out);
     }
 
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &Buffer, dy: &Buffer, dx: &mut Buffer,
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
-        let op = self.lrn(op);
-        self.call().lrn_backward(&op, n, x, scale, dy, dx);
+        let op = self.finish(op);
+        self.call().finish_backward(&op, n, d, y, db);
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
@@ -162,14 +165,9 @@ impl Device for Faulty {
         fn conv_backward_data(op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
         fn bias_backward(n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer);
         fn linear_backward_data(op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
-        fn linear_backward_weight(
-            op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer
-        );
-        fn activate(activation: Activation, len: usize, y: &mut Buffer);
-        fn activate_backward(activation: Activation, len: usize, y: &Buffer, dy: &mut Buffer);
-        fn pool_forward(op: &MaxPool, n: usize, x: &Buffer, y: &mut Buffer);
-        fn pool_backward(
-            op: &MaxPool, n: usize, x: &Buffer, y: &Buffer, dy: &Buffer, dx: &mut Buffer
+        fn linear_update(
+            op: &Linear, n: usize, x: &Buffer, dy: &Buffer, sgd: &Sgd, v: &mut Buffer,
+            w: &mut Buffer
         );
         fn scale(factor: f32, len: usize, y: &mut Buffer);
         fn add(len: usize, x: &Buffer, y: &mut Buffer);

@@ -89,7 +89,7 @@ fn fc8_lives_whole_on_the_first_tower_and_lrn_stays_within_one() {
     let parts = [0, 1].map(|i| Part::of_device(i, 2, 2));
     let head = net.layers.last().expect("fc8");
     assert_eq!(parts.map(|part| head.local_kernels(part)), [1000, 0]);
-    let lrn = |layer: usize, part| net.layers[layer].lrn_op(part, &net.lrn).expect("LRN");
+    let lrn = |layer: usize, part| net.layers[layer].finish(part, &net.lrn).lrn.expect("LRN");
     let groups = |layer, part| (lrn(layer, part).channels, lrn(layer, part).groups);
     for (layer, channels) in [(0, 48), (1, 128)] {
         assert_eq!(parts.map(|part| groups(layer, part)), [(channels, 1); 2]);
@@ -203,6 +203,34 @@ fn loss_and_gradient_are_means_over_the_batch() {
     assert!((twice.score.loss_sum / once.score.loss_sum - 2.0).abs() < 1e-6);
     let [once, twice] = [half, whole].map(|mut rig| rig.towers.tensors().expect("healthy"));
     let (difference, place) = tensors_apart(&once, &twice);
+    assert!(difference < 1e-5, "{place} differ by {difference:e}");
+}
+
+/// What `--on-corrupt skip` leaves of a batch counts as if it had been all of it.
+#[test]
+fn a_sample_that_is_left_out_moves_neither_loss_nor_gradient() {
+    let mut config = plain();
+    config.train.dropout = 0.0;
+    let mut part = rig(&config);
+    let (pixels, mut labels) = (uniform(1, 120.0, 8 * 3 * 56 * 56), part.labels(3));
+    (labels[1], labels[6]) = (u32::MAX, u32::MAX);
+    config.train.batch = 6;
+    let mut alone = rig(&config);
+    let kept = |i: &usize| labels[*i] != u32::MAX;
+    let kept_pixels: Vec<f32> = (0..8)
+        .filter(kept)
+        .flat_map(|i| pixels[i * 3 * 56 * 56..][..3 * 56 * 56].to_vec())
+        .collect();
+    let kept_labels: Vec<u32> = (0..8).filter(kept).map(|i| labels[i]).collect();
+    let pass = Pass::Train { rate: 0.5, step: 0 };
+    let batch = part.batch_of(&pixels, &labels);
+    let (some, _) = part.pass(pass, batch).expect("healthy towers");
+    let batch = alone.batch_of(&kept_pixels, &kept_labels);
+    let (all, _) = alone.pass(pass, batch).expect("healthy towers");
+    assert_eq!((some.score.images, all.score.images), (6, 6));
+    assert!((some.score.loss_sum / all.score.loss_sum - 1.0).abs() < 1e-6);
+    let [some, all] = [part, alone].map(|mut rig| rig.towers.tensors().expect("healthy"));
+    let (difference, place) = tensors_apart(&all, &some);
     assert!(difference < 1e-5, "{place} differ by {difference:e}");
 }
 

@@ -1,13 +1,15 @@
 //! What share of the peak each layer of the 2012 network reaches, by pass:
 //! `cargo bench -p gpu --bench layers -- [--towers 1|2] [--threads N] [--batch N] [--rounds N] [LAYER..]`.
 //!
+//! The weight pass of linear layers includes the optimiser's step, which reads and writes the weights.
+//!
 //! The peak is measured in the same run, between the layers, and counts as the direct algorithm does:
 //! an algorithm with fewer multiplications can exceed it. With two towers, one of them is measured.
 
 use gpu::{
     cpu::{Buffer, Cpu, Level, peak},
-    device::Device as _,
-    ops::{conv::Conv, linear::Linear},
+    device::{Device as _, Input},
+    ops::{conv::Conv, linear::Linear, sgd::Sgd},
     random::philox,
 };
 use std::time::Instant;
@@ -181,15 +183,19 @@ impl Layer {
     fn run(&mut self, cpu: &mut Cpu, pass: Pass) {
         let Self { n, x, y, w, b, dw, .. } = self;
         match (self.op, pass) {
-            (Op::Conv(op), Pass::Forward) => cpu.conv_forward(&op, *n, x, w, Some(b), false, y),
+            (Op::Conv(op), Pass::Forward) => {
+                cpu.conv_forward(&op, *n, Input::Buffer(x), w, Some(b), false, y);
+            }
             (Op::Conv(op), Pass::BackwardData) => cpu.conv_backward_data(&op, *n, y, w, x),
-            (Op::Conv(op), Pass::BackwardWeight) => cpu.conv_backward_weight(&op, *n, x, y, dw),
+            (Op::Conv(op), Pass::BackwardWeight) => {
+                cpu.conv_backward_weight(&op, *n, Input::Buffer(x), y, dw);
+            }
             (Op::Linear(op), Pass::Forward) => {
                 cpu.linear_forward(&op, *n, x, w, Some(b), false, y);
             }
             (Op::Linear(op), Pass::BackwardData) => cpu.linear_backward_data(&op, *n, y, w, x),
             (Op::Linear(op), Pass::BackwardWeight) => {
-                cpu.linear_backward_weight(&op, *n, x, y, dw);
+                cpu.linear_update(&op, *n, x, y, &Sgd::GRADIENT, dw, w);
             }
         }
     }

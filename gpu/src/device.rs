@@ -4,8 +4,7 @@
 //! return when their result may be used by the next call on the same device.
 
 use crate::ops::{
-    conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd,
-    softmax::Score,
+    conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
 };
 use std::{fmt::Debug, ops::DerefMut};
 
@@ -42,6 +41,23 @@ pub enum Activation {
     None,
 }
 
+/// What a convolution reads: a buffer of the device, or the pictures of a ring slot as they lie.
+#[derive(Debug)]
+pub enum Input<'a, B> {
+    /// Memory of the device.
+    Buffer(&'a B),
+    /// Memory of the host, if the device [`reads it`](Device::READS_HOST).
+    Host(&'a [f32]),
+}
+
+impl<B> Clone for Input<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Input<'_, B> {}
+
 /// One device of one tower. All ops take `n`, the images of the batch in use.
 ///
 /// # Panics
@@ -51,6 +67,9 @@ pub trait Device: Send + 'static {
     type Buffer: Send + Debug;
     /// Memory for a ring slot that the device can read while the CPU does something else.
     type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
+
+    /// Whether convolutions read [`Input::Host`]: pictures need not be copied then.
+    const READS_HOST: bool;
 
     /// One line for the log: what the device is.
     fn describe(&self) -> String;
@@ -71,7 +90,7 @@ pub trait Device: Send + 'static {
 
     /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Self::Buffer, w: &Self::Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, w: &Self::Buffer,
         b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
     );
     /// `dx = w^T * dy`, overwritten.
@@ -81,7 +100,7 @@ pub trait Device: Send + 'static {
     );
     /// The block of `dw` that this source's channels own, overwritten, summed over the batch.
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, dy: &Self::Buffer,
         dw: &mut Self::Buffer,
     );
     /// `db[k] = sum over n and area of dy[n, k, area]`, overwritten. Linear layers have area 1.
@@ -98,35 +117,24 @@ pub trait Device: Send + 'static {
         &mut self, op: &Linear, n: usize, dy: &Self::Buffer, w: &Self::Buffer,
         dx: &mut Self::Buffer,
     );
-    /// `dw[k, offset..offset + c] = dy^T x`, overwritten.
-    fn linear_backward_weight(
-        &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer,
-        dw: &mut Self::Buffer,
+    /// One step of the optimiser by the gradient `dy^T x` of `w[k, offset..offset + c]`, which is not
+    /// kept: it is as large as the weights.
+    fn linear_update(
+        &mut self, op: &Linear, n: usize, x: &Self::Buffer, dy: &Self::Buffer, sgd: &Sgd,
+        v: &mut Self::Buffer, w: &mut Self::Buffer,
     );
-    /// In place over the first `len` floats.
-    fn activate(&mut self, activation: Activation, len: usize, y: &mut Self::Buffer);
-    /// `dy *= f'(y)`, in place, from the activation's output `y`.
-    fn activate_backward(
-        &mut self, activation: Activation, len: usize, y: &Self::Buffer, dy: &mut Self::Buffer,
+    /// `out = pool(lrn(f(y)))` of the product `y`, which keeps what the way back needs; `y = f(y)` and
+    /// no `out` where the layer has neither LRN nor pooling.
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Self::Buffer, out: Option<&mut Self::Buffer>,
     );
-    /// `y = x / scale^beta`; `scale` is kept for the backward pass.
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &mut Self::Buffer,
-        y: &mut Self::Buffer,
+    /// `y` becomes the gradient of the product and `db`, overwritten, that of the bias, from `d`, the
+    /// gradient of what was handed on.
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Self::Buffer, y: &mut Self::Buffer,
+        db: &mut Self::Buffer,
     );
-    /// `dx` from `dy`, overwritten.
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Self::Buffer, scale: &Self::Buffer,
-        dy: &Self::Buffer, dx: &mut Self::Buffer,
-    );
-    /// `y` = the maximum of each window.
-    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &mut Self::Buffer);
-    /// `dx` from `dy`: each window's gradient goes to its first maximum in row order.
-    fn pool_backward(
-        &mut self, op: &MaxPool, n: usize, x: &Self::Buffer, y: &Self::Buffer,
-        dy: &Self::Buffer, dx: &mut Self::Buffer,
-    );
-    /// Masks `y[n, units]` in place (or a gradient: the same key gives the same mask).
+    /// Masks `y[n, units]` in place.
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Self::Buffer);
     /// `y *= factor` over `len` floats: dropout at test time.
     fn scale(&mut self, factor: f32, len: usize, y: &mut Self::Buffer);
@@ -137,7 +145,8 @@ pub trait Device: Send + 'static {
     fn softmax(
         &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
     ) -> Score;
-    /// `d[n, k] = (p[n, k] - (k == label)) / n`, in place over the probabilities.
+    /// `d[n, k] = (p[n, k] - (k == label)) / m` of the `m` rows that `labels` has classes for, zero of the
+    /// others, in place over the probabilities.
     fn softmax_backward(
         &mut self, n: usize, classes: usize, labels: &[u32], p: &mut Self::Buffer,
     );

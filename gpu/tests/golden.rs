@@ -5,8 +5,11 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Level},
-    device::{Activation, Device as _},
-    ops::{conv::Conv, dropout::Dropout, linear::Linear, lrn::Lrn, pool::MaxPool, sgd::Sgd},
+    device::{Activation, Device as _, Input},
+    ops::{
+        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool,
+        sgd::Sgd,
+    },
     random::philox,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,8 +105,8 @@ fn conv(cpu: &mut Cpu, golden: &mut Golden, name: &str, n: usize, sources: &[Con
     let [mut y, mut dw, mut db] = [n * all.y_len(), all.w_len(), k].map(|len| dirty(cpu, len));
     for (i, op) in sources.iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.x_len()));
-        cpu.conv_forward(op, n, &x, &w, (i == 0).then_some(&b), i > 0, &mut y);
-        cpu.conv_backward_weight(op, n, &x, &dy, &mut dw);
+        cpu.conv_forward(op, n, Input::Buffer(&x), &w, (i == 0).then_some(&b), i > 0, &mut y);
+        cpu.conv_backward_weight(op, n, Input::Buffer(&x), &dy, &mut dw);
         let mut dx = dirty(cpu, n * op.x_len());
         cpu.conv_backward_data(op, n, &dy, &w, &mut dx);
         let what = if sources.len() == 1 { "dx".into() } else { format!("dx{i}") };
@@ -167,7 +170,8 @@ fn linear(cpu: &mut Cpu, golden: &mut Golden) {
     for (i, op) in [source(4, 0), source(3, 4)].iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.inputs));
         cpu.linear_forward(op, n, &x, &w, (i == 0).then_some(&b), i > 0, &mut y);
-        cpu.linear_backward_weight(op, n, &x, &dy, &mut dw);
+        let mut updated = dirty(cpu, k * inputs);
+        cpu.linear_update(op, n, &x, &dy, &Sgd::GRADIENT, &mut dw, &mut updated);
         let mut dx = dirty(cpu, n * op.inputs);
         cpu.linear_backward_data(op, n, &dy, &w, &mut dx);
         golden.hold(&format!("linear.dx{i}"), &[n, op.inputs], &dx, SUMS);
@@ -183,12 +187,13 @@ fn activations(cpu: &mut Cpu, golden: &mut Golden) {
     for (name, activation, tolerance) in
         [("relu", Activation::Relu, COPIES), ("tanh", Activation::Tanh, VALUES)]
     {
+        let op = Finish { activation, ..Finish::nothing(len, 1) };
         let mut y = buffer(cpu, &uniform(1, 3.0, len));
-        cpu.activate(activation, len, &mut y);
+        cpu.finish_forward(&op, 1, &mut y, None);
         golden.hold(&format!("{name}.y"), &[len], &y, tolerance);
-        let mut dx = buffer(cpu, &uniform(4, 1.0, len));
-        cpu.activate_backward(activation, len, &y, &mut dx);
-        golden.hold(&format!("{name}.dx"), &[len], &dx, tolerance);
+        let (d, mut db) = (buffer(cpu, &uniform(4, 1.0, len)), dirty(cpu, len));
+        cpu.finish_backward(&op, 1, &d, &mut y, &mut db);
+        golden.hold(&format!("{name}.dx"), &[len], &y, tolerance);
     }
 }
 
@@ -196,12 +201,13 @@ fn lrn(cpu: &mut Cpu, golden: &mut Golden) {
     let (n, channels, area) = (2, 14, 2 * 3);
     let op = Lrn { channels, groups: 2, area, size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 };
     let (len, shape) = (n * channels * area, [n, channels, 2, 3]);
-    let (x, dy) = (buffer(cpu, &uniform(1, 120.0, len)), buffer(cpu, &uniform(4, 1.0, len)));
-    let [mut scale, mut y, mut dx] = [len; 3].map(|len| dirty(cpu, len));
-    cpu.lrn_forward(&op, n, &x, &mut scale, &mut y);
+    let finish = Finish { lrn: Some(op), ..Finish::nothing(channels, area) };
+    let (mut x, d) = (buffer(cpu, &uniform(1, 120.0, len)), buffer(cpu, &uniform(4, 1.0, len)));
+    let [mut y, mut db] = [len, channels].map(|len| dirty(cpu, len));
+    cpu.finish_forward(&finish, n, &mut x, Some(&mut y));
     golden.hold("lrn.y", &shape, &y, VALUES);
-    cpu.lrn_backward(&op, n, &x, &scale, &dy, &mut dx);
-    golden.hold("lrn.dx", &shape, &dx, VALUES);
+    cpu.finish_backward(&finish, n, &d, &mut x, &mut db);
+    golden.hold("lrn.dx", &shape, &x, VALUES);
 }
 
 fn pool(cpu: &mut Cpu, golden: &mut Golden) {
@@ -213,13 +219,14 @@ fn pool(cpu: &mut Cpu, golden: &mut Golden) {
     for (name, x) in [("pool", uniform(1, 1.0, len)), ("pool_ties", ties)] {
         let shape = [n, channels, op.out_height(), op.out_width()];
         let y_len = shape.iter().product();
-        let (x, dy) = (buffer(cpu, &x), buffer(cpu, &uniform(4, 1.0, y_len)));
-        let (mut y, mut dx) = (dirty(cpu, y_len), dirty(cpu, len));
-        cpu.pool_forward(&op, n, &x, &mut y);
+        let finish = Finish { pool: Some(op), ..Finish::nothing(channels, height * width) };
+        let (mut x, d) = (buffer(cpu, &x), buffer(cpu, &uniform(4, 1.0, y_len)));
+        let (mut y, mut db) = (dirty(cpu, y_len), dirty(cpu, channels));
+        cpu.finish_forward(&finish, n, &mut x, Some(&mut y));
         golden.hold(&format!("{name}.y"), &shape, &y, COPIES);
-        cpu.pool_backward(&op, n, &x, &y, &dy, &mut dx);
+        cpu.finish_backward(&finish, n, &d, &mut x, &mut db);
         // Where windows overlap, up to four gradients add up.
-        golden.hold(&format!("{name}.dx"), &[n, channels, height, width], &dx, VALUES);
+        golden.hold(&format!("{name}.dx"), &[n, channels, height, width], &x, VALUES);
     }
 }
 

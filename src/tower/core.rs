@@ -10,7 +10,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 
@@ -47,9 +47,10 @@ pub struct Core<D: Device> {
     batch: usize,
     train: Train,
     rooms: Vec<Room<D::Buffer>>,
-    image: D::Buffer,
-    /// The gradient of what a layer hands on, and of what it reads: they change places.
-    gradients: [D::Buffer; 2],
+    /// A copy of the pictures, where the device cannot read the slot that they are in.
+    image: Option<D::Buffer>,
+    /// The gradient of what a layer hands on, then of what it reads.
+    gradient: D::Buffer,
     /// The gradient for a peer, or from one.
     foreign_gradient: D::Buffer,
     dw: D::Buffer,
@@ -76,13 +77,18 @@ impl<D: Device> Core<D> {
             .collect::<Result<Vec<_>, _>>()?;
         let most =
             |len: fn(&Room<D::Buffer>) -> usize| rooms.iter().map(len).max().unwrap_or(0);
-        let gradient = most(|room| room.y_len.max(room.out_len).max(room.x_len)) * batch;
+        // Nobody needs the image's.
+        let hidden =
+            |room: &Room<D::Buffer>| if room.layer.reads_image { 0 } else { room.x_len };
+        let gradient = most(|room| room.out_len).max(most(hidden)) * batch;
         let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
         Ok(Self {
-            image: device.zeros(3 * net.crop * net.crop * batch)?,
-            gradients: [device.zeros(gradient)?, device.zeros(gradient)?],
+            image: (!D::READS_HOST)
+                .then(|| device.zeros(3 * net.crop * net.crop * batch))
+                .transpose()?,
+            gradient: device.zeros(gradient)?,
             foreign_gradient: device.zeros(foreign)?,
-            dw: device.zeros(most(|room| room.rows * room.layer.row_len()))?,
+            dw: device.zeros(most(Room::gradient_len))?,
             db: device.zeros(most(|room| room.rows))?,
             turn: 0,
             train: train.clone(),
@@ -152,23 +158,23 @@ impl<D: Device> Core<D> {
         let mut outcome = Outcome::default();
         let times = &mut outcome.times;
         lap();
-        self.device.upload(&mut self.image, pixels);
-        self.forward(pass, exchange, times, lap)?;
+        if let Some(image) = &mut self.image {
+            self.device.upload(image, pixels);
+        }
+        self.forward(pass, pixels, exchange, times, lap)?;
         let head = self.rooms.last_mut().expect("a head");
         if head.computes() {
             outcome.score =
                 self.device.softmax(self.batch, self.net.classes, labels, &mut head.y);
         }
         times.forward += lap();
-        if let Pass::Train { rate, step } = pass {
+        if let Pass::Train { rate, .. } = pass {
             if self.rooms.last().is_some_and(Room::computes) {
                 let head = self.rooms.last_mut().expect("a head");
                 self.device.softmax_backward(self.batch, self.net.classes, labels, &mut head.y);
-                // The probabilities become the gradient; they come back in `backward_layer`.
-                std::mem::swap(&mut head.y, &mut self.gradients[0]);
             }
             for i in (0..self.rooms.len()).rev() {
-                self.backward_layer(i, rate, step, exchange, times, lap)?;
+                self.backward_layer(i, pixels, rate, exchange, times, lap)?;
             }
         }
         self.turn += 1;
@@ -188,7 +194,7 @@ impl<D: Device> Core<D> {
     }
 
     fn forward(
-        &mut self, pass: Pass, exchange: &mut Exchange, times: &mut Times,
+        &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange, times: &mut Times,
         lap: &mut dyn FnMut() -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
@@ -196,10 +202,9 @@ impl<D: Device> Core<D> {
             let tag = Tag { turn: self.turn, layer: i, backward: false };
             let (before, rest) = self.rooms.split_at_mut(i);
             let room = &mut rest[0];
-            let own = before.last().map_or(&self.image, Room::out);
-            if room.layer.across {
+            if let Some(before) = before.last().filter(|_| room.layer.across) {
                 // What the peers read leaves before the local work, which it then overlaps.
-                let len = before.last().map_or(0, |before| before.out_len) * n;
+                let (own, len) = (before.out(), before.out_len * n);
                 for peer in 0..exchange.peers() {
                     if !room.layer.head || exchange.device_of(peer) == 0 {
                         exchange.send(peer, tag, len, |out| self.device.download(own, out))?;
@@ -207,6 +212,7 @@ impl<D: Device> Core<D> {
                 }
                 times.exchange += lap();
             }
+            let own = read(before.last(), self.image.as_ref(), pixels);
             if !room.computes() {
                 continue;
             }
@@ -217,11 +223,12 @@ impl<D: Device> Core<D> {
             for (peer, x) in room.foreign.iter_mut().enumerate() {
                 exchange.receive(peer, tag, |floats| self.device.upload(x, floats))?;
                 times.exchange += lap();
-                let op = &room.ops[1 + peer];
+                let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
                 Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
                 times.forward += lap();
             }
-            room.finish(&mut self.device, n);
+            let finished = room.finished.as_mut();
+            self.device.finish_forward(&room.finish, n, &mut room.y, finished);
             if room.layer.dropout > 0.0 {
                 let (keep, len) = (1.0 - room.layer.dropout, room.out_len * n);
                 if let Pass::Train { step, .. } = pass {
@@ -239,49 +246,41 @@ impl<D: Device> Core<D> {
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
     /// as soon as its weights have been read for the last time.
     fn backward_layer(
-        &mut self, i: usize, rate: f32, step: u64, exchange: &mut Exchange, times: &mut Times,
-        lap: &mut dyn FnMut() -> f64,
+        &mut self, i: usize, pixels: &[f32], rate: f32, exchange: &mut Exchange,
+        times: &mut Times, lap: &mut dyn FnMut() -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         let tag = Tag { turn: self.turn, layer: i, backward: true };
-        let dropout = self.dropout(i, step);
         let (before, rest) = self.rooms.split_at_mut(i);
         let room = &mut rest[0];
         let device = &mut self.device;
-        let [d, other] = &mut self.gradients;
+        let d = &mut self.gradient;
         if room.computes() {
-            if dropout.rate > 0.0 {
-                device.dropout(&dropout, n, d);
-            }
-            if !room.layer.head {
-                room.unfinish(device, n, d, other);
+            if room.layer.head {
+                device.bias_backward(n, room.rows, 1, &room.y, &mut self.db);
+            } else {
+                // Zero where the unit was dropped, as at every zero of a ReLU.
+                device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
             }
             times.backward += lap();
             // The peers' gradients leave first: they travel during the local work.
             for peer in 0..room.foreign.len() {
                 let dx = &mut self.foreign_gradient;
-                room.data_gradient(1 + peer, device, n, d, dx);
+                room.data_gradient(1 + peer, device, n, dx);
                 times.backward += lap();
                 // Towers are alike: a peer's share is as long as our own.
                 exchange.send(peer, tag, room.x_len * n, |out| device.download(dx, out))?;
                 times.exchange += lap();
             }
-            let own = before.last().map_or(&self.image, Room::out);
-            for (source, x) in std::iter::once(own).chain(&room.foreign).enumerate() {
-                room.weight_gradient(source, device, n, x, d, &mut self.dw);
-            }
-            device.bias_backward(n, room.rows, room.y_len / room.rows, d, &mut self.db);
             if i > 0 {
-                room.data_gradient(0, device, n, d, other);
+                room.data_gradient(0, device, n, d);
             }
-            if room.layer.head {
-                std::mem::swap(&mut room.y, d); // give back what the loss borrowed
-            }
-            std::mem::swap(d, other);
+            let own = read(before.last(), self.image.as_ref(), pixels);
+            room.weight_gradient(device, n, own, &mut self.dw);
             times.backward += lap();
+            // The weights have been read for the last time.
             let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
-            let [w, v] = &mut room.weight;
-            device.sgd(&sgd, room.rows * room.layer.row_len(), &self.dw, v, w);
+            room.update_weights(device, n, own, &sgd, &self.dw);
             let [w, v] = &mut room.bias;
             device.sgd(&Sgd { decay: 0.0, ..sgd }, room.rows, &self.db, v, w);
             times.update += lap();
@@ -306,4 +305,12 @@ impl<D: Device> Core<D> {
         }
         Ok(())
     }
+}
+
+/// What a layer reads of its own part: what the layer before hands on, or the pictures.
+fn read<'a, B>(
+    before: Option<&'a Room<B>>, image: Option<&'a B>, pixels: &'a [f32],
+) -> Input<'a, B> {
+    let buffer = before.map(Room::out).or(image);
+    buffer.map_or(Input::Host(pixels), Input::Buffer)
 }

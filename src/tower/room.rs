@@ -2,8 +2,8 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Device, DeviceError},
-    ops::{lrn::Lrn, pool::MaxPool},
+    device::{Activation, Device, DeviceError, Input},
+    ops::{finish::Finish, sgd::Sgd},
 };
 
 /// One named tensor's rows that a part holds, with their velocity.
@@ -24,19 +24,18 @@ pub(super) struct Room<B> {
     pub(super) layer: Layer,
     /// One per source: own first, then the peers in the exchange's order.
     pub(super) ops: Vec<Op>,
-    pub(super) lrn: Option<Lrn>,
-    pub(super) pool: Option<MaxPool>,
+    /// What follows the product.
+    pub(super) finish: Finish,
     /// Values and velocity, `[rows, ...]`.
     pub(super) weight: [B; 2],
     /// Values and velocity, `[rows]`.
     pub(super) bias: [B; 2],
     /// The peers' activations, read by this layer.
     pub(super) foreign: Vec<B>,
-    /// After the activation function, `[n, rows, side_out, side_out]`.
+    /// The product, `[n, rows, side_out, side_out]`; on the way back, its gradient.
     pub(super) y: B,
-    pub(super) lrn_scale: Option<B>,
-    pub(super) normalised: Option<B>,
-    pub(super) pooled: Option<B>,
+    /// What is handed on, where that is not `y`.
+    pub(super) finished: Option<B>,
     /// Kernels held here.
     pub(super) rows: usize,
     /// Floats per image of `y`.
@@ -67,11 +66,11 @@ impl<B> Room<B> {
             Ok([values, device.zeros(floats.len())?])
         };
         let (weight, bias) = (pair(&weights)?, pair(&biases)?);
-        let lrn = layer.lrn_op(part, &net.lrn).filter(|_| rows > 0);
-        let pool = layer.pool_op(part).filter(|_| rows > 0);
-        let zeros = |wanted: bool, len: usize| -> Result<Option<B>, DeviceError> {
-            wanted.then(|| device.zeros(len * batch)).transpose()
-        };
+        let finish = layer.finish(part, &net.lrn);
+        let apart = rows > 0 && !finish.in_place();
+        // Then what was dropped has no gradient, either, and need not be masked again.
+        let hides = finish.in_place() && finish.activation == Activation::Relu;
+        assert!(layer.dropout == 0.0 || hides, "{}: dropout goes with a ReLU", layer.name);
         Ok(Self {
             ops: sources.map(|source| layer.op(part, source)).collect(),
             foreign: peers
@@ -80,13 +79,10 @@ impl<B> Room<B> {
                 .map(|peer| device.zeros(layer.reads(*peer) * batch))
                 .collect::<Result<_, _>>()?,
             y: device.zeros(y_len * batch)?,
-            lrn_scale: zeros(lrn.is_some(), y_len)?,
-            normalised: zeros(lrn.is_some(), y_len)?,
-            pooled: zeros(pool.is_some(), out_len)?,
+            finished: apart.then(|| device.zeros(out_len * batch)).transpose()?,
             weight,
             bias,
-            lrn,
-            pool,
+            finish,
             rows,
             y_len,
             out_len,
@@ -97,12 +93,12 @@ impl<B> Room<B> {
 
     /// What the layer hands on.
     pub(super) fn out(&self) -> &B {
-        self.pooled.as_ref().or(self.normalised.as_ref()).unwrap_or(&self.y)
+        self.finished.as_ref().unwrap_or(&self.y)
     }
 
     /// See [`Room::out`].
     pub(super) fn out_mut(&mut self) -> &mut B {
-        self.pooled.as_mut().or(self.normalised.as_mut()).unwrap_or(&mut self.y)
+        self.finished.as_mut().unwrap_or(&mut self.y)
     }
 
     /// Whether this part carries any of the layer.
@@ -112,64 +108,61 @@ impl<B> Room<B> {
 
     /// Adds one source's share, from its activations `x`, to `y`; with a bias it overwrites.
     pub(super) fn multiply<D: Device<Buffer = B>>(
-        op: &Op, device: &mut D, n: usize, x: &B, w: &B, b: Option<&B>, y: &mut B,
+        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, b: Option<&B>, y: &mut B,
     ) {
         let accumulate = b.is_none();
         match op {
             Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
-            Op::Linear(op) => device.linear_forward(op, n, x, w, b, accumulate, y),
+            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
         }
     }
 
-    /// The gradient of source `source`'s activations, to `dx`.
+    /// The gradient of source `source`'s activations, to `dx`, from that of the product.
     pub(super) fn data_gradient<D: Device<Buffer = B>>(
-        &self, source: usize, device: &mut D, n: usize, dy: &B, dx: &mut B,
+        &self, source: usize, device: &mut D, n: usize, dx: &mut B,
     ) {
         let w = &self.weight[0];
         match &self.ops[source] {
-            Op::Conv(op) => device.conv_backward_data(op, n, dy, w, dx),
-            Op::Linear(op) => device.linear_backward_data(op, n, dy, w, dx),
+            Op::Conv(op) => device.conv_backward_data(op, n, &self.y, w, dx),
+            Op::Linear(op) => device.linear_backward_data(op, n, &self.y, w, dx),
         }
     }
 
-    /// The gradient of the weights that read source `source`, to their block of `dw`.
+    /// The gradient of a convolution's weights, from what it read: `own` and the peers' activations.
+    /// A linear layer's is made with the update.
     pub(super) fn weight_gradient<D: Device<Buffer = B>>(
-        &self, source: usize, device: &mut D, n: usize, x: &B, dy: &B, dw: &mut B,
+        &self, device: &mut D, n: usize, own: Input<'_, B>, dw: &mut B,
     ) {
-        match &self.ops[source] {
-            Op::Conv(op) => device.conv_backward_weight(op, n, x, dy, dw),
-            Op::Linear(op) => device.linear_backward_weight(op, n, x, dy, dw),
+        let sources = std::iter::once(own).chain(self.foreign.iter().map(Input::Buffer));
+        for (op, x) in self.ops.iter().zip(sources) {
+            if let Op::Conv(op) = op {
+                device.conv_backward_weight(op, n, x, &self.y, dw);
+            }
         }
     }
 
-    /// What follows the product: activation, LRN, pooling.
-    pub(super) fn finish<D: Device<Buffer = B>>(&mut self, device: &mut D, n: usize) {
-        device.activate(self.layer.activation, self.y_len * n, &mut self.y);
-        if let (Some(op), Some(scale), Some(out)) =
-            (&self.lrn, &mut self.lrn_scale, &mut self.normalised)
-        {
-            device.lrn_forward(op, n, &self.y, scale, out);
+    /// One step of the optimiser on the weights: a convolution's by `dw`.
+    pub(super) fn update_weights<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, n: usize, own: Input<'_, B>, sgd: &Sgd, dw: &B,
+    ) {
+        let [w, v] = &mut self.weight;
+        if matches!(self.ops[0], Op::Conv(_)) {
+            device.sgd(sgd, self.rows * self.layer.row_len(), dw, v, w);
         }
-        if let (Some(op), Some(out)) = (&self.pool, &mut self.pooled) {
-            device.pool_forward(op, n, self.normalised.as_ref().unwrap_or(&self.y), out);
+        let sources = std::iter::once(own).chain(self.foreign.iter().map(Input::Buffer));
+        for (op, x) in self.ops.iter().zip(sources) {
+            if let Op::Linear(op) = op {
+                device.linear_update(op, n, on_device(x), &self.y, sgd, v, w);
+            }
         }
     }
 
-    /// The way back through pooling, LRN and activation: `d` turns from the gradient of what is
-    /// handed on into that of the product; `other` is scratch of the same length.
-    pub(super) fn unfinish<D: Device<Buffer = B>>(
-        &self, device: &mut D, n: usize, d: &mut B, other: &mut B,
-    ) {
-        if let (Some(op), Some(y)) = (&self.pool, &self.pooled) {
-            let x = self.normalised.as_ref().unwrap_or(&self.y);
-            device.pool_backward(op, n, x, y, d, other);
-            std::mem::swap(d, other);
+    /// Floats of `dw` that [`Room::weight_gradient`] needs.
+    pub(super) fn gradient_len(&self) -> usize {
+        match self.ops[0] {
+            Op::Conv(_) => self.rows * self.layer.row_len(),
+            Op::Linear(_) => 0,
         }
-        if let (Some(op), Some(scale)) = (&self.lrn, &self.lrn_scale) {
-            device.lrn_backward(op, n, &self.y, scale, d, other);
-            std::mem::swap(d, other);
-        }
-        device.activate_backward(self.layer.activation, self.y_len * n, &self.y, d);
     }
 
     /// The rows held here: the weight's, then the bias's.
@@ -184,7 +177,8 @@ impl<B> Room<B> {
         [rows(&self.weight, "weight", weights), rows(&self.bias, "bias", self.rows)]
     }
 
-    /// Share of the units (channels, of a convolution) that are zero everywhere in the batch.
+    /// Share of the units (channels, of a convolution) that no gradient of the batch went through: they
+    /// were zero for every image. To be asked after a training step.
     pub(super) fn dead<D: Device<Buffer = B>>(&self, device: &mut D, n: usize) -> f64 {
         let mut y = vec![0.0; self.y_len * n];
         device.download(&self.y, &mut y);
@@ -194,5 +188,12 @@ impl<B> Room<B> {
             alive[i % self.rows] |= unit.iter().any(|v| *v != 0.0);
         }
         alive.iter().filter(|a| !**a).count() as f64 / self.rows as f64
+    }
+}
+
+fn on_device<B>(input: Input<'_, B>) -> &B {
+    match input {
+        Input::Buffer(buffer) => buffer,
+        Input::Host(_) => panic!("a linear layer that reads pictures"),
     }
 }

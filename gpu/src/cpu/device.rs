@@ -2,14 +2,13 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Activation, Device, DeviceError},
+    device::{Device, DeviceError, Input},
     ops::{
         activation,
         conv::{self, Conv},
         dropout::{self, Dropout},
+        finish::{self, Finish},
         linear::{self, Linear},
-        lrn::{self, Lrn},
-        pool::{self, MaxPool},
         sgd::{self, Sgd},
         softmax::{self, Score},
     },
@@ -90,9 +89,17 @@ impl Cpu {
     }
 }
 
+fn floats(input: Input<'_, Buffer>) -> &[f32] {
+    match input {
+        Input::Buffer(buffer) => buffer,
+        Input::Host(floats) => floats,
+    }
+}
+
 impl Device for Cpu {
     type Buffer = Buffer;
     type Slot = Slot;
+    const READS_HOST: bool = true;
 
     fn describe(&self) -> String {
         format!("{}: {} CPU threads", self.name, self.pool.threads())
@@ -115,9 +122,10 @@ impl Device for Cpu {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
         accumulate: bool, y: &mut Buffer,
     ) {
+        let x = floats(x);
         let b = b.map(|b| &b[..]);
         let algorithm = conv::algorithm(op, conv::Pass::Forward);
         conv::cpu::forward(
@@ -142,8 +150,9 @@ impl Device for Cpu {
     }
 
     fn conv_backward_weight(
-        &mut self, op: &Conv, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
+        let x = floats(x);
         let algorithm = conv::algorithm(op, conv::Pass::BackwardWeight);
         conv::cpu::backward_weight(algorithm, &self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
@@ -175,42 +184,24 @@ impl Device for Cpu {
         linear::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
-    fn linear_backward_weight(
-        &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, dw: &mut Buffer,
+    fn linear_update(
+        &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, sgd: &Sgd, v: &mut Buffer,
+        w: &mut Buffer,
     ) {
-        linear::cpu::backward_weight(&self.pool, &mut self.scratch, op, n, x, dy, dw);
+        linear::cpu::update(&self.pool, &mut self.scratch, op, n, x, dy, sgd, v, w);
     }
 
-    fn activate(&mut self, activation: Activation, len: usize, y: &mut Buffer) {
-        activation::cpu::forward(&self.pool, activation, len, y);
-    }
-
-    fn activate_backward(
-        &mut self, activation: Activation, len: usize, y: &Buffer, dy: &mut Buffer,
+    fn finish_forward(
+        &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
-        activation::cpu::backward(&self.pool, activation, len, y, dy);
+        let out = out.map(|out| &mut out[..]);
+        finish::cpu::forward(&self.pool, &mut self.scratch, op, n, y, out);
     }
 
-    fn lrn_forward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &mut Buffer, y: &mut Buffer,
+    fn finish_backward(
+        &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
-        lrn::cpu::forward(&self.pool, op, n, x, scale, y);
-    }
-
-    fn lrn_backward(
-        &mut self, op: &Lrn, n: usize, x: &Buffer, scale: &Buffer, dy: &Buffer, dx: &mut Buffer,
-    ) {
-        lrn::cpu::backward(&self.pool, op, n, x, scale, dy, dx);
-    }
-
-    fn pool_forward(&mut self, op: &MaxPool, n: usize, x: &Buffer, y: &mut Buffer) {
-        pool::cpu::forward(&self.pool, op, n, x, y);
-    }
-
-    fn pool_backward(
-        &mut self, op: &MaxPool, n: usize, x: &Buffer, y: &Buffer, dy: &Buffer, dx: &mut Buffer,
-    ) {
-        pool::cpu::backward(&self.pool, op, n, x, y, dy, dx);
+        finish::cpu::backward(&self.pool, &mut self.scratch, op, n, d, y, db);
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {

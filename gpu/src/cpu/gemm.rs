@@ -14,7 +14,7 @@ const ROWS: usize = 56;
 /// Terms of a sum in a block: with [`ROWS`] rows, 56 KiB of the second-level cache.
 const TERMS: usize = 512;
 /// Vectors of `b` and `c` in a panel.
-const VECTORS: usize = 2;
+pub(crate) const VECTORS: usize = 2;
 /// Floats of a cache line, between rows of a block, lest they fall into the same sets of the cache.
 const LINE: usize = 16;
 
@@ -72,11 +72,8 @@ pub(crate) fn multiply_shared(
     (c, c_row): (&mut [f32], usize),
 ) {
     let level = pool.level();
-    let panel_len = k * VECTORS * level.lanes();
     let (packed, rooms) = room.split_at_mut(packed_len(level, n, k));
-    pool.chunks(packed, panel_len, |panel, packed| {
-        level.run(Pack { n, k, b, panel, packed });
-    });
+    pack_shared(pool, (n, k), b, packed);
     // Whole tiles for every worker but the last.
     let share = pool.share(m).next_multiple_of(ROWS / 4);
     let c = &mut c[..(m - 1) * c_row + n];
@@ -88,12 +85,24 @@ pub(crate) fn multiply_shared(
     });
 }
 
+/// Packs `b[k, n]` into [`packed_len`] floats: panels of [`VECTORS`] vectors of columns, `[panel, k,
+/// lane]`, zeros right of the matrix.
+pub(crate) fn pack_shared(
+    pool: &Pool, (n, k): (usize, usize), b: Matrix<'_>, packed: &mut [f32],
+) {
+    let level = pool.level();
+    pool.chunks(packed, k * VECTORS * level.lanes(), |panel, packed| {
+        level.run(Pack { n, k, b, panel, packed });
+    });
+}
+
 /// Floats of scratch memory for a product of this size by `threads` workers.
 pub(crate) fn room_len(level: Level, threads: usize, (_, n, k): Size) -> usize {
     packed_len(level, n, k) + threads * worker_len(level)
 }
 
-fn packed_len(level: Level, n: usize, k: usize) -> usize {
+/// Floats of a packed matrix.
+pub(crate) fn packed_len(level: Level, n: usize, k: usize) -> usize {
     let width = VECTORS * level.lanes();
     n.div_ceil(width) * k * width
 }
@@ -103,7 +112,7 @@ fn worker_len(level: Level) -> usize {
     (ROWS * (TERMS + LINE)).max(TERMS * (ROWS + LINE)) + ROWS * VECTORS * level.lanes()
 }
 
-/// Panel `panel` of `b`: `packed[k, lane]`, zeros right of the matrix.
+/// Panel `panel` of `b`, see [`pack_shared`].
 struct Pack<'a> {
     n: usize,
     k: usize,

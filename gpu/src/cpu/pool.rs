@@ -80,6 +80,25 @@ impl Pool {
         }
     }
 
+    /// As [`Pool::zip_chunks`], for three slices.
+    pub fn zip_chunks_of_three<A: Send, B: Send, C: Send>(
+        &self, (a, a_len): (&mut [A], usize), (b, b_len): (&mut [B], usize),
+        (c, c_len): (&mut [C], usize),
+        body: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync + Send,
+    ) {
+        if let Some(workers) = &self.workers {
+            workers.install(|| {
+                let pairs = a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len));
+                let all = pairs.zip(c.par_chunks_mut(c_len)).enumerate();
+                all.for_each(|(i, ((a, b), c))| body(i, a, b, c));
+            });
+        } else {
+            let pairs = a.chunks_mut(a_len).zip(b.chunks_mut(b_len));
+            let all = pairs.zip(c.chunks_mut(c_len)).enumerate();
+            all.for_each(|(i, ((a, b), c))| body(i, a, b, c));
+        }
+    }
+
     /// Items of each worker's part when `count` are shared out.
     pub fn share(&self, count: usize) -> usize {
         count.div_ceil(self.threads).max(1)

@@ -8,6 +8,7 @@ pub mod conv;
 pub mod activation;
 pub mod lrn;
 pub mod pool;
+pub mod finish;
 pub mod linear;
 pub mod dropout;
 pub mod softmax;

@@ -2,9 +2,12 @@
 
 use super::{Kernel, Simd, apart};
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-    _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps,
+    _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+    _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute2x128_si256, _mm256_permute4x64_pd,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps,
+    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 /// The proof that this CPU has AVX2 and FMA.
@@ -93,6 +96,72 @@ impl Simd<L> for Avx2 {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), x) }
+    }
+
+    #[inline(always)]
+    fn if_positive(self, a: Self::V, x: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, _mm256_setzero_ps()), x) }
+    }
+
+    #[inline(always)]
+    fn split(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        // SAFETY: see above.
+        unsafe {
+            // Both halves at once leave a0 b0 a1 b1, in pairs.
+            let pairs = [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xDD>(a, b)];
+            let [even, odd] = [_mm256_castps_pd(pairs[0]), _mm256_castps_pd(pairs[1])];
+            [
+                _mm256_castpd_ps(_mm256_permute4x64_pd::<0xD8>(even)),
+                _mm256_castpd_ps(_mm256_permute4x64_pd::<0xD8>(odd)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn merge(self, even: Self::V, odd: Self::V) -> [Self::V; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+            [
+                _mm256_permute2f128_ps::<0x20>(low, high),
+                _mm256_permute2f128_ps::<0x31>(low, high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn shift(self, before: Self::V, v: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let (before, v) = (_mm256_castps_si256(before), _mm256_castps_si256(v));
+            let middle = _mm256_permute2x128_si256::<0x21>(before, v); // before's top, v's bottom
+            _mm256_castsi256_ps(_mm256_alignr_epi8::<12>(v, middle))
+        }
     }
 
     #[inline(always)]

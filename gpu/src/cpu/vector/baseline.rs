@@ -71,6 +71,49 @@ impl Simd<L> for Baseline {
     }
 
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        [a[0] / b[0], a[1] / b[1], a[2] / b[2], a[3] / b[3]]
+    }
+
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        [a[0].sqrt(), a[1].sqrt(), a[2].sqrt(), a[3].sqrt()]
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        let max = |i: usize| if a[i] > b[i] { a[i] } else { b[i] };
+        [max(0), max(1), max(2), max(3)]
+    }
+
+    #[inline(always)]
+    fn if_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        let kept = |i: usize| if a[i] == b[i] { x[i] } else { 0.0 };
+        [kept(0), kept(1), kept(2), kept(3)]
+    }
+
+    #[inline(always)]
+    fn if_positive(self, a: Self::V, x: Self::V) -> Self::V {
+        let kept = |i: usize| if a[i] > 0.0 { x[i] } else { 0.0 };
+        [kept(0), kept(1), kept(2), kept(3)]
+    }
+
+    #[inline(always)]
+    fn split(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        [[a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]]]
+    }
+
+    #[inline(always)]
+    fn merge(self, even: Self::V, odd: Self::V) -> [Self::V; 2] {
+        [[even[0], odd[0], even[1], odd[1]], [even[2], odd[2], even[3], odd[3]]]
+    }
+
+    #[inline(always)]
+    fn shift(self, before: Self::V, v: Self::V) -> Self::V {
+        [before[3], v[0], v[1], v[2]]
+    }
+
+    #[inline(always)]
     fn transpose(self, r: [Self::V; L]) -> [Self::V; L] {
         let column = |j: usize| [r[0][j], r[1][j], r[2][j], r[3][j]];
         [column(0), column(1), column(2), column(3)]

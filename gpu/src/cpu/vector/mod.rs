@@ -43,6 +43,22 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a b + c`, rounded once where the level can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a` where `a > b`, else `b`, also where one of them is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `x` where `a == b`, else zero.
+    fn if_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V;
+    /// `x` where `a > 0`, else zero.
+    fn if_positive(self, a: Self::V, x: Self::V) -> Self::V;
+    /// Of the elements of `a`, then `b`: those at even places, and those at odd ones.
+    fn split(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The inverse of `split`.
+    fn merge(self, even: Self::V, odd: Self::V) -> [Self::V; 2];
+    /// The last element of `before`, then all but the last of `v`.
+    fn shift(self, before: Self::V, v: Self::V) -> Self::V;
     /// Rows to columns.
     fn transpose(self, rows: [Self::V; L]) -> [Self::V; L];
 
@@ -50,6 +66,32 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     #[inline(always)]
     fn zero(self) -> Self::V {
         self.splat(0.0)
+    }
+
+    /// Reads the next `L` floats of `from`, or what is left of it and zeros.
+    #[inline(always)]
+    fn load_next(self, from: &[f32]) -> Self::V {
+        match from.first_chunk() {
+            Some(from) => self.load(from),
+            None => self.load_part(from),
+        }
+    }
+
+    /// Writes the next `L` floats of `to`, or what is left of it.
+    #[inline(always)]
+    fn store_next(self, v: Self::V, to: &mut [f32]) {
+        match to.first_chunk_mut() {
+            Some(to) => self.store(v, to),
+            None => self.store_part(v, to),
+        }
+    }
+
+    /// The sum of all elements, from the first to the last.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut all = [0.0; L];
+        self.store(v, &mut all);
+        all.iter().sum()
     }
 }
 

@@ -1,6 +1,9 @@
 //! On the CPU: memory-bound loops over pieces of the buffer.
 
-use crate::{cpu::Pool, device::Activation};
+use crate::{
+    cpu::{Pool, vector::Simd},
+    device::Activation,
+};
 
 /// Floats of one piece: long enough to be worth a thread's while, short enough to share out.
 const PIECE: usize = 1 << 14;
@@ -14,21 +17,22 @@ pub(crate) fn forward(pool: &Pool, activation: Activation, len: usize, y: &mut [
     });
 }
 
-pub(crate) fn backward(
-    pool: &Pool, activation: Activation, len: usize, y: &[f32], dy: &mut [f32],
-) {
-    let y = &y[..len];
-    pool.chunks(&mut dy[..len], PIECE, |i, dy| {
-        let y = &y[i * PIECE..][..dy.len()];
-        let pairs = dy.iter_mut().zip(y);
-        match activation {
-            Activation::Relu => {
-                pairs.for_each(|(dy, y)| *dy = if *y > 0.0 { *dy } else { 0.0 });
-            }
-            Activation::Tanh => pairs.for_each(|(dy, y)| *dy *= 1.0 - y * y),
-            Activation::None => {}
-        }
-    });
+/// Below it, the activation is flat: `max(floor, x)` is all of ReLU and nothing of the others.
+#[inline(always)]
+pub(crate) fn floor<S: Simd<L>, const L: usize>(s: S, activation: Activation) -> S::V {
+    s.splat(if activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY })
+}
+
+/// `d f'(y)` from the activation's output, or ReLU's input.
+#[inline(always)]
+pub(crate) fn backward<S: Simd<L>, const L: usize>(
+    s: S, activation: Activation, y: S::V, d: S::V,
+) -> S::V {
+    match activation {
+        Activation::Relu => s.if_positive(y, d),
+        Activation::Tanh => s.mul(d, s.sub(s.splat(1.0), s.mul(y, y))),
+        Activation::None => d,
+    }
 }
 
 /// `y += x`.

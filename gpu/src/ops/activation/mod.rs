@@ -5,13 +5,14 @@
 pub(crate) mod cpu;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use crate::{
         device::{Activation, Device as _},
+        ops::finish::Finish,
         testing::{self, close, kinked, noise},
     };
 
-    fn reference(activation: Activation, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn reference(activation: Activation, x: &[f64]) -> Vec<f64> {
         let f = |x: &f64| match activation {
             Activation::Relu => x.max(0.0),
             Activation::Tanh => x.tanh(),
@@ -24,18 +25,21 @@ mod tests {
     fn forward_and_gradient_agree_with_the_formula() {
         testing::on_every_cpu(|cpu| {
             for activation in [Activation::Relu, Activation::Tanh, Activation::None] {
+                let op = Finish { activation, ..Finish::nothing(10_007, 1) };
                 let (x, dy) = (noise(1, 10_007), noise(2, 10_007));
                 let mut y = testing::buffer(cpu, &x);
-                cpu.activate(activation, x.len(), &mut y);
+                cpu.finish_forward(&op, 1, &mut y, None);
                 let wide: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
                 close(&y, &reference(activation, &wide), 1e-6);
-                let mut dx = testing::buffer(cpu, &dy);
-                cpu.activate_backward(activation, x.len(), &y, &mut dx);
+                let (d, mut db) = (testing::buffer(cpu, &dy), testing::buffer(cpu, &x));
+                cpu.finish_backward(&op, 1, &d, &mut y, &mut db);
+                let dx = testing::floats(&y);
+                assert_eq!(dx, testing::floats(&db), "one image");
                 let loss = |x: &[f64]| -> f64 {
                     let y = reference(activation, x);
                     y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum()
                 };
-                testing::gradient(&x, &dx, loss, |i| kinked(x[i], 0.0));
+                testing::gradient(&x, dx, loss, |i| kinked(x[i], 0.0));
             }
         });
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     cpu::{Level, Pool, Scratch},
-    device::Device as _,
+    device::{Device as _, Input},
     testing::{self, close, noise, wide},
 };
 use proptest::prelude::*;
@@ -139,13 +139,13 @@ proptest! {
             let [x, w, b, dy] =
                 [&xs, &ws, &bias, &dys].map(|values| testing::buffer(cpu, values));
             let mut y = testing::buffer(cpu, &noise(5, n * op.y_len()));
-            cpu.conv_forward(&op, n, &x, &w, Some(&b), false, &mut y);
+            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, Some(&b), false, &mut y);
             let mut wanted = reference(&op, n, &wx, &ww);
             for (at, y) in wanted.iter_mut().enumerate() {
                 *y += f64::from(bias[at / area % op.kernels]);
             }
             close(&y, &wanted, bound(algorithm(&op, Pass::Forward)));
-            cpu.conv_forward(&op, n, &x, &w, None, true, &mut y);
+            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, None, true, &mut y);
             wanted.iter_mut().zip(reference(&op, n, &wx, &ww)).for_each(|(sum, y)| *sum += y);
             close(&y, &wanted, bound(algorithm(&op, Pass::Forward)));
             let loss = |x: &[f64], w: &[f64]| -> f64 {
@@ -157,7 +157,7 @@ proptest! {
             // Other sources' blocks of the weights stay as they were: here zero, as is their
             // gradient.
             let mut dw = testing::buffer(cpu, &vec![0.0; ws.len()]);
-            cpu.conv_backward_weight(&op, n, &x, &dy, &mut dw);
+            cpu.conv_backward_weight(&op, n, Input::Buffer(&x), &dy, &mut dw);
             testing::gradient(&ws, &dw, |w| loss(&wx, w), |_| false);
             let mut db = testing::buffer(cpu, &bias);
             cpu.bias_backward(n, op.kernels, area, &dy, &mut db);
@@ -369,7 +369,7 @@ fn the_same_threads_give_the_same_bits() {
             .map(|values| testing::buffer(cpu, &values));
         let mut take = || {
             let mut dw = testing::buffer(cpu, &vec![0.0; op.w_len()]);
-            cpu.conv_backward_weight(&op, 8, &x, &dy, &mut dw);
+            cpu.conv_backward_weight(&op, 8, Input::Buffer(&x), &dy, &mut dw);
             dw.to_vec()
         };
         let first = take();

@@ -4,11 +4,18 @@
 //! every product, packed once and kept in the caches, and outputs are transposed back at the end.
 
 use super::Linear;
-use crate::cpu::{
-    Pool, Scratch,
-    gemm::{Matrix, multiply_shared, room_len},
-    vector::{Kernel, Simd},
+use crate::{
+    cpu::{
+        Pool, Scratch,
+        gemm::{Matrix, VECTORS, multiply_shared, pack_shared, packed_len, room_len},
+        tile::{Product, Strides},
+        vector::{Kernel, Simd, prefetch},
+    },
+    ops::sgd::{Sgd, cpu as sgd},
 };
+
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 /// The source's block of the weights, `[outputs, inputs]`.
 fn block<'a>(op: &Linear, w: &'a [f32]) -> Matrix<'a> {
@@ -35,15 +42,99 @@ pub(crate) fn backward_data(
     multiply_turned(pool, scratch, size, block(op, w).transposed(), dy, dx);
 }
 
-pub(crate) fn backward_weight(
+/// The gradient of some rows of the weights is made block by block, and each block used at once.
+pub(crate) fn update(
     pool: &Pool, scratch: &mut Scratch, op: &Linear, n: usize, x: &[f32], dy: &[f32],
-    dw: &mut [f32],
+    sgd: &Sgd, v: &mut [f32], w: &mut [f32],
 ) {
-    let size = (op.outputs, op.inputs, n);
-    let room = scratch.take(room_len(pool.level(), pool.threads(), size));
-    let dy = Matrix::rows(dy, op.outputs).transposed();
-    let dw = (&mut dw[op.weight_offset..], op.weight_inputs);
-    multiply_shared(pool, room, size, dy, Matrix::rows(x, op.inputs), false, dw);
+    let (level, columns) = (pool.level(), (op.inputs, n));
+    let packed_len = packed_len(level, op.inputs, n);
+    let room_len = Update::room_len(n);
+    let scratch = scratch.take(packed_len + pool.threads() * room_len);
+    let (packed, rooms) = scratch.split_at_mut(packed_len);
+    pack_shared(pool, columns, Matrix::rows(x, op.inputs), packed);
+    let share = pool.share(op.outputs).next_multiple_of(BLOCK_ROWS);
+    let rows = op.outputs * op.weight_inputs;
+    let [v, w] = [v, w].map(|all| (&mut all[..rows], share * op.weight_inputs));
+    pool.zip_chunks_of_three(v, w, (rooms, room_len), |part, v, w, room| {
+        let dy = &dy[part * share..];
+        level.run(Update { op, n, packed, dy, sgd, v, w, room });
+    });
+}
+
+/// Rows of the weights in a block: two tiles.
+const BLOCK_ROWS: usize = 28;
+/// Columns of a block: with [`BLOCK_ROWS`] rows, 28 KiB of the first-level cache.
+const BLOCK_COLUMNS: usize = 256;
+/// Floats between the terms of a packed block of `dy`.
+const BLOCK_PITCH: usize = 32;
+
+/// One step of the optimiser on some rows of the weights.
+struct Update<'a> {
+    op: &'a Linear,
+    n: usize,
+    packed: &'a [f32],
+    /// From the first of these rows' gradients on.
+    dy: &'a [f32],
+    sgd: &'a Sgd,
+    v: &'a mut [f32],
+    w: &'a mut [f32],
+    room: &'a mut [f32],
+}
+
+impl Update<'_> {
+    fn room_len(n: usize) -> usize {
+        BLOCK_ROWS * BLOCK_COLUMNS + n * BLOCK_PITCH
+    }
+}
+
+impl Kernel for Update<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd<L>, const L: usize>(self, s: S) {
+        let Self { op, n, packed, dy, sgd, v, w, room } = self;
+        let (block, dy_block) = room.split_at_mut(BLOCK_ROWS * BLOCK_COLUMNS);
+        let (row, width) = (op.weight_inputs, VECTORS * L);
+        let blocks = v.chunks_mut(BLOCK_ROWS * row).zip(w.chunks_mut(BLOCK_ROWS * row));
+        for (i, (v, w)) in blocks.enumerate() {
+            let rows = v.len() / row;
+            for (image, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).enumerate() {
+                let dy = &dy[image * op.outputs + i * BLOCK_ROWS..];
+                to[..rows].copy_from_slice(&dy[..rows]);
+            }
+            for from in (0..op.inputs).step_by(BLOCK_COLUMNS) {
+                let columns = BLOCK_COLUMNS.min(op.inputs - from);
+                for col in (0..columns).step_by(width) {
+                    let at = op.weight_offset + from + col;
+                    for i in 0..rows {
+                        // They come from memory, and are needed once the block is made.
+                        for line in (0..width).step_by(LINE) {
+                            prefetch(v.as_ptr().wrapping_add(i * row + at + line));
+                            prefetch(w.as_ptr().wrapping_add(i * row + at + line));
+                        }
+                    }
+                    Product {
+                        rows,
+                        depth: n,
+                        vectors: VECTORS,
+                        a: dy_block,
+                        a_at: Strides { row: 1, col: BLOCK_PITCH },
+                        b: &packed[(from + col) * n..],
+                        b_at: Strides { row: width, col: L },
+                        c: &mut block[col..],
+                        c_at: Strides { row: BLOCK_COLUMNS, col: L },
+                        add: false,
+                    }
+                    .run(s);
+                }
+                for (i, block) in block.chunks_exact(BLOCK_COLUMNS).take(rows).enumerate() {
+                    let at = i * row + op.weight_offset + from;
+                    sgd::update(s, sgd, &block[..columns], &mut v[at..], &mut w[at..]);
+                }
+            }
+        }
+    }
 }
 
 /// `out[n, k] (+)= (a[k, c] b[c, n])^T (+ bias[k])`.
@@ -51,8 +142,6 @@ fn multiply_turned(
     pool: &Pool, scratch: &mut Scratch, (k, n, c): (usize, usize, usize), a: Matrix<'_>,
     b: Matrix<'_>, (out, bias, add): (&mut [f32], Option<&[f32]>, bool),
 ) {
-    /// Images to a line: rows of the turned output begin at one.
-    const LINE: usize = 16;
     let level = pool.level();
     let row = n.next_multiple_of(LINE);
     let room = scratch.take(k * row + room_len(level, pool.threads(), (k, n, c)));

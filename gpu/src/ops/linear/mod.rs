@@ -20,6 +20,7 @@ mod tests {
     use super::*;
     use crate::{
         device::Device as _,
+        ops::sgd::Sgd,
         testing::{self, close, noise, wide},
     };
 
@@ -77,12 +78,60 @@ mod tests {
                 .collect();
             testing::gradient(&xs, &merged, |x| loss(x, &ww, &wb), |i| i % inputs < left);
             let mut dw = testing::buffer(cpu, &vec![7.0; outputs * inputs]);
-            cpu.linear_backward_weight(&a, n, &xa, &dy, &mut dw);
-            cpu.linear_backward_weight(&b, n, &xb, &dy, &mut dw);
+            let mut updated = testing::buffer(cpu, &w);
+            cpu.linear_update(&a, n, &xa, &dy, &Sgd::GRADIENT, &mut dw, &mut updated);
+            cpu.linear_update(&b, n, &xb, &dy, &Sgd::GRADIENT, &mut dw, &mut updated);
+            let sums = w.iter().zip(dw.iter()).map(|(w, dw)| f64::from(*w) + f64::from(*dw));
+            close(&updated, &sums.collect::<Vec<_>>(), 1e-7);
             testing::gradient(&w, &dw, |w| loss(&wx, w, &wb), |_| false);
             let mut db = testing::buffer(cpu, &vec![7.0; outputs]);
             cpu.bias_backward(n, outputs, 1, &dy, &mut db);
             testing::gradient(&bias, &db, |b| loss(&wx, &ww, b), |_| false);
+        });
+    }
+
+    #[test]
+    fn blocks_and_their_edges_agree_with_the_formula() {
+        // More rows, columns and terms than any block has, and none a multiple.
+        let (n, outputs, inputs, offset) = (301, 61, 530, 7);
+        let weight_inputs = offset + inputs + 3;
+        let op = Linear { inputs, outputs, weight_inputs, weight_offset: offset };
+        let (xs, ws) = (noise(1, n * inputs), noise(2, outputs * weight_inputs));
+        let (dys, vs) = (noise(3, n * outputs), noise(4, ws.len()));
+        let (mut y, mut dx) = (vec![0.0; n * outputs], vec![0.0; n * inputs]);
+        let mut dw = vec![0.0; ws.len()];
+        let places = (0..n * outputs).flat_map(|iy| (0..inputs).map(move |c| (iy, c)));
+        for (iy, c) in places {
+            let (i, k) = (iy / outputs, iy % outputs);
+            let (ix, iw) = (i * inputs + c, k * weight_inputs + offset + c);
+            let [x, w, dy] = [xs[ix], ws[iw], dys[iy]].map(f64::from);
+            y[iy] += x * w;
+            dx[ix] += w * dy;
+            dw[iw] += x * dy;
+        }
+        let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
+        testing::on_every_cpu(|cpu| {
+            let [x, dy] = [&xs, &dys].map(|values| testing::buffer(cpu, values));
+            let [mut w, mut v] = [&ws, &vs].map(|values| testing::buffer(cpu, values));
+            let mut found = testing::buffer(cpu, &noise(9, y.len()));
+            cpu.linear_forward(&op, n, &x, &w, None, false, &mut found);
+            close(&found, &y, 1e-6);
+            let mut found = testing::buffer(cpu, &noise(9, dx.len()));
+            cpu.linear_backward_data(&op, n, &dy, &w, &mut found);
+            close(&found, &dx, 1e-6);
+            cpu.linear_update(&op, n, &x, &dy, &sgd, &mut v, &mut w);
+            let stepped = ws.iter().zip(&vs).zip(&dw).enumerate().map(|(i, ((w, v), dw))| {
+                let (w, v) = (f64::from(*w), f64::from(*v));
+                let mine = (offset..offset + inputs).contains(&(i % weight_inputs));
+                if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw } else { v }
+            });
+            let stepped: Vec<f64> = stepped.collect();
+            close(&v, &stepped, 1e-6);
+            let moved = ws.iter().zip(&vs).zip(&stepped).map(|((w, v), stepped)| {
+                let still = f64::from(*v) == *stepped;
+                f64::from(*w) + if still { 0.0 } else { *stepped }
+            });
+            close(&w, &moved.collect::<Vec<_>>(), 1e-6);
         });
     }
 }

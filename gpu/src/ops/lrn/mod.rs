@@ -26,15 +26,16 @@ pub struct Lrn {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         device::Device as _,
+        ops::finish::Finish,
         testing::{self, close, noise, wide},
     };
     use proptest::prelude::*;
 
-    fn reference(op: &Lrn, n: usize, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn reference(op: &Lrn, n: usize, x: &[f64]) -> Vec<f64> {
         let group = op.channels / op.groups;
         let value = |at: usize| {
             let (c, pixel) = (at / op.area % op.channels, at % op.area);
@@ -60,16 +61,18 @@ mod tests {
             let x = noise(1, n * channels * area);
             let dys = noise(2, x.len());
             testing::on_every_cpu(|cpu| {
-                let (input, dy) = (testing::buffer(cpu, &x), testing::buffer(cpu, &dys));
-                let [mut scale, mut y, mut dx] =
-                    [5.0; 3].map(|fill| testing::buffer(cpu, &vec![fill; x.len()]));
-                cpu.lrn_forward(&op, n, &input, &mut scale, &mut y);
+                let finish = Finish { lrn: Some(op), ..Finish::nothing(channels, area) };
+                let (mut input, dy) = (testing::buffer(cpu, &x), testing::buffer(cpu, &dys));
+                let mut y = testing::buffer(cpu, &vec![5.0; x.len()]);
+                cpu.finish_forward(&finish, n, &mut input, Some(&mut y));
                 close(&y, &reference(&op, n, &wide(&x)), 1e-6);
-                cpu.lrn_backward(&op, n, &input, &scale, &dy, &mut dx);
+                let mut db = testing::buffer(cpu, &vec![5.0; channels]);
+                cpu.finish_backward(&finish, n, &dy, &mut input, &mut db);
+                let dx = testing::floats(&input);
                 let loss = |x: &[f64]| -> f64 {
                     reference(&op, n, x).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
                 };
-                testing::gradient(&x, &dx, loss, |_| false);
+                testing::gradient(&x, dx, loss, |_| false);
             });
         }
     }
@@ -82,12 +85,13 @@ mod tests {
             let (xs, dys) = (noise(1, n * channels * area), noise(2, n * channels * area));
             let mut results = vec![];
             testing::on_every_cpu(|cpu| {
-                let (x, dy) = (testing::buffer(cpu, &xs), testing::buffer(cpu, &dys));
-                let [mut scale, mut y, mut dx] =
-                    [5.0; 3].map(|fill| testing::buffer(cpu, &vec![fill; xs.len()]));
-                cpu.lrn_forward(&op, n, &x, &mut scale, &mut y);
-                cpu.lrn_backward(&op, n, &x, &scale, &dy, &mut dx);
-                results.push([&scale, &y, &dx].map(|buffer| testing::floats(buffer).to_vec()));
+                let finish = Finish { lrn: Some(op), ..Finish::nothing(channels, area) };
+                let (mut x, dy) = (testing::buffer(cpu, &xs), testing::buffer(cpu, &dys));
+                let mut y = testing::buffer(cpu, &vec![5.0; xs.len()]);
+                cpu.finish_forward(&finish, n, &mut x, Some(&mut y));
+                let mut db = testing::buffer(cpu, &vec![5.0; channels]);
+                cpu.finish_backward(&finish, n, &dy, &mut x, &mut db);
+                results.push([&y, &x].map(|buffer| testing::floats(buffer).to_vec()));
             });
             assert!(results.iter().all(|result| *result == results[0]));
         }

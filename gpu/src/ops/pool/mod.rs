@@ -29,15 +29,16 @@ impl MaxPool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         device::Device as _,
+        ops::finish::Finish,
         testing::{self, close, noise, wide},
     };
     use proptest::prelude::*;
 
-    fn reference(op: &MaxPool, n: usize, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn reference(op: &MaxPool, n: usize, x: &[f64]) -> Vec<f64> {
         let mut y = Vec::new();
         for plane in x.chunks_exact(op.height * op.width).take(n * op.channels) {
             for i in 0..op.out_height() {
@@ -54,6 +55,10 @@ mod tests {
         y
     }
 
+    fn finish(pool: MaxPool) -> Finish {
+        Finish { pool: Some(pool), ..Finish::nothing(pool.channels, pool.height * pool.width) }
+    }
+
     proptest! {
         #[test]
         fn forward_and_gradient_agree_with_the_formula(
@@ -64,18 +69,19 @@ mod tests {
             let x = noise(1, n * channels * height * width);
             testing::on_every_cpu(|cpu| {
                 let y_len = n * channels * op.out_height() * op.out_width();
-                let (input, dys) = (testing::buffer(cpu, &x), noise(2, y_len));
+                let (mut input, dys) = (testing::buffer(cpu, &x), noise(2, y_len));
                 let mut y = testing::buffer(cpu, &vec![0.0; y_len]);
-                cpu.pool_forward(&op, n, &input, &mut y);
+                cpu.finish_forward(&finish(op), n, &mut input, Some(&mut y));
                 close(&y, &reference(&op, n, &wide(&x)), 0.0);
-                let (dy, mut dx) = (testing::buffer(cpu, &dys), testing::buffer(cpu, &x));
-                cpu.pool_backward(&op, n, &input, &y, &dy, &mut dx);
+                let (dy, mut db) = (testing::buffer(cpu, &dys), testing::buffer(cpu, &x));
+                cpu.finish_backward(&finish(op), n, &dy, &mut input, &mut db);
+                let dx = testing::floats(&input);
                 let loss = |x: &[f64]| -> f64 {
                     reference(&op, n, x).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
                 };
                 // A kink is where two pixels of a window are nearly alike: rare, and skipped whole.
                 let near = |i: usize| x.iter().enumerate().any(|(j, x_j)| i != j && (x_j - x[i]).abs() < 1e-3);
-                testing::gradient(&x, &dx, loss, near);
+                testing::gradient(&x, dx, loss, near);
             });
         }
     }
@@ -84,11 +90,10 @@ mod tests {
     fn of_equal_maxima_the_first_gets_the_gradient() {
         let op = MaxPool { channels: 1, height: 3, width: 3, window: 3, stride: 2 };
         testing::on_every_cpu(|cpu| {
-            let x = testing::buffer(cpu, &[0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]);
-            let (y, dy) = (testing::buffer(cpu, &[2.0]), testing::buffer(cpu, &[5.0]));
-            let mut dx = testing::buffer(cpu, &[9.0; 9]);
-            cpu.pool_backward(&op, 1, &x, &y, &dy, &mut dx);
-            assert_eq!(testing::floats(&dx), [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+            let mut x = testing::buffer(cpu, &[0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]);
+            let (dy, mut db) = (testing::buffer(cpu, &[5.0]), testing::buffer(cpu, &[9.0]));
+            cpu.finish_backward(&finish(op), 1, &dy, &mut x, &mut db);
+            assert_eq!(testing::floats(&x), [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         });
     }
 }

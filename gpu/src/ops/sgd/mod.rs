@@ -13,6 +13,11 @@ pub struct Sgd {
     pub decay: f32,
 }
 
+impl Sgd {
+    /// The velocity becomes the gradient itself, for those who want to look at it.
+    pub const GRADIENT: Self = Self { rate: -1.0, momentum: 0.0, decay: 0.0 };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,9 +31,11 @@ pub(crate) fn forward(n: usize, classes: usize, labels: &[u32], logits: &mut [f3
     score
 }
 
-/// The gradient of the mean loss over `n` rows, in place over the probabilities.
+/// The gradient of the mean loss over the rows that count, in place over the probabilities.
 pub(crate) fn backward(n: usize, classes: usize, labels: &[u32], p: &mut [f32]) {
-    let share = 1.0 / n as f32;
+    let counts = |label: &&u32| (**label as usize) < classes;
+    // Where none counts, nothing is divided.
+    let share = 1.0 / labels.iter().take(n).filter(counts).count().max(1) as f32;
     for (row, d) in p[..n * classes].chunks_exact_mut(classes).enumerate() {
         match labels.get(row).map(|label| *label as usize).filter(|label| *label < classes) {
             Some(label) => {

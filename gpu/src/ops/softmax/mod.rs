@@ -1,7 +1,8 @@
 //! Softmax, cross-entropy and the top-1 and top-5 counts.
 //!
-//! `p[k] = exp(x[k]) / sum_j exp(x[j])`, loss `-ln p[label]`, `dx[k] = (p[k] - (k == label)) / n`. A
-//! label that is no class marks a row that does not count: no loss, no gradient.
+//! `p[k] = exp(x[k]) / sum_j exp(x[j])`, loss `-ln p[label]`, `dx[k] = (p[k] - (k == label)) / m`, where
+//! `m` of the batch's rows count: loss and gradient are means over these. A row beyond the labels, or with
+//! a label that is no class, does not count: no loss, no gradient.
 
 pub(crate) mod cpu;
 
@@ -22,7 +23,7 @@ pub struct Score {
 mod tests {
     use crate::{
         device::Device as _,
-        testing::{self, close, noise},
+        testing::{self, close, noise, wide},
     };
 
     const CLASSES: usize = 7;
@@ -69,11 +70,22 @@ mod tests {
     #[test]
     fn rows_without_a_class_or_beyond_the_labels_do_not_count() {
         testing::on_every_cpu(|cpu| {
-            let mut p = testing::buffer(cpu, &noise(3, 3 * CLASSES));
-            let score = cpu.softmax(3, CLASSES, &[1, u32::MAX], &mut p);
-            assert_eq!(score.images, 1);
-            cpu.softmax_backward(3, CLASSES, &[1, u32::MAX], &mut p);
-            close(&testing::buffer(cpu, &testing::floats(&p)[CLASSES..]), &[0.0; 14], 0.0);
+            let (logits, labels) = (noise(3, 4 * CLASSES), [1, u32::MAX, 2]);
+            let mut p = testing::buffer(cpu, &logits);
+            assert_eq!(cpu.softmax(4, CLASSES, &labels, &mut p).images, 2);
+            cpu.softmax_backward(4, CLASSES, &labels, &mut p);
+            // As if the others were not there: the mean is over two.
+            let two = [&logits[..CLASSES], &logits[2 * CLASSES..3 * CLASSES]].concat();
+            let mut alone = testing::buffer(cpu, &two);
+            cpu.softmax(2, CLASSES, &[1, 2], &mut alone);
+            cpu.softmax_backward(2, CLASSES, &[1, 2], &mut alone);
+            let mut wanted = wide(&alone);
+            wanted.splice(CLASSES..CLASSES, [0.0; CLASSES]);
+            wanted.extend([0.0; CLASSES]);
+            close(&p, &wanted, 0.0);
+            cpu.softmax(4, CLASSES, &[u32::MAX], &mut p);
+            cpu.softmax_backward(4, CLASSES, &[u32::MAX], &mut p);
+            close(&p, &[0.0; 4 * CLASSES], 0.0);
         });
     }
 

@@ -33,7 +33,8 @@ impl<const M: usize> Kernel for Forward<'_, M> {
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(mut self, s: S) {
         let mut room = self.rooms.carve_forward(std::mem::take(&mut self.scratch));
-        for block in self.sheets.blocks(self.rooms.tiles) {
+        let (sheets, tiles_max) = (self.sheets, self.rooms.tiles);
+        for block in (0..).map_while(|index| sheets.block(index, tiles_max)) {
             for row in self.sheets.rows_of(block) {
                 read::<S, L, M>(
                     s,

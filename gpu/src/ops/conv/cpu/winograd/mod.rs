@@ -218,8 +218,9 @@ fn correlate<const M: usize, const R: usize>(
     for group in 0..task.groups {
         let (input, output, block) = task.of_group(group);
         // The first worker's share is the longest.
-        for round in 0..sheets(0).blocks(rooms.tiles).count() {
-            let block = |part| sheets(part).blocks(rooms.tiles).nth(round);
+        let rounds = (0..).take_while(|round| sheets(0).block(*round, rooms.tiles).is_some());
+        for round in rounds {
+            let block = |part| sheets(part).block(round, rooms.tiles);
             pool.chunks(scratch, room_len, |part, scratch| {
                 if let Some(block) = block(part) {
                     let (x, dy) =

@@ -66,7 +66,12 @@ impl Planes {
                 } else if self.step == 1 {
                     self.read_run(s, row.image + image, x, &run, vector, band, cols);
                 } else {
-                    self.read_phases(row.image + image, x, &run, vector, (band, cols), width);
+                    let (image, band) = (row.image + image, (band, cols));
+                    match self.step {
+                        2 => self.read_phases::<L, 2>(image, x, &run, vector, band, width),
+                        4 => self.read_phases::<L, 4>(image, x, &run, vector, band, width),
+                        step => unreachable!("phases of {step} steps"),
+                    }
                 }
             }
         }
@@ -112,36 +117,41 @@ impl Planes {
         }
     }
 
-    /// Phases of a row of `step` lie side by side in the plane, too, and `L` is a multiple of `step`.
+    /// Phases of a row of `STEP` lie side by side in the plane, too, and `L` is a multiple of `STEP`.
     #[inline(always)]
-    fn read_phases<const L: usize>(
+    fn read_phases<const L: usize, const STEP: usize>(
         &self, image: usize, x: &[f32], run: &Run, vector: usize,
         (band, cols): (&mut [[f32; L]], usize), width: usize,
     ) {
-        let (step, pad) = (self.step, self.pad);
+        let pad = self.pad;
         // Pixels whose phases all lie inside of the plane.
-        let first = pad.div_ceil(step).min(width);
-        let whole = first..((self.sides[1] + pad) / step).clamp(first, width);
-        for lane in (0..L).step_by(step) {
+        let first = pad.div_ceil(STEP).min(width);
+        let whole = first..((self.sides[1] + pad) / STEP).clamp(first, width);
+        for lane in (0..L).step_by(STEP) {
             let channel = vector * L + lane;
-            let (plane, phase) = (channel / (step * step), channel / step % step);
+            let (plane, phase) = (channel / (STEP * STEP), channel / STEP % STEP);
             for (i, q) in run.rows.clone().enumerate() {
-                let row = (step * q + phase).wrapping_sub(pad); // above the plane: past every row
+                let row = (STEP * q + phase).wrapping_sub(pad); // above the plane: past every row
                 let pixels = &mut band[i * cols..][..width];
                 if plane >= self.count || row >= self.sides[0] {
-                    pixels.iter_mut().for_each(|pixel| pixel[lane..][..step].fill(0.0));
+                    pixels.iter_mut().for_each(|pixel| pixel[lane..][..STEP].fill(0.0));
                     continue;
                 }
                 let from =
                     &x[self.start(image, plane) + row * self.sides[1]..][..self.sides[1]];
                 for j in (0..whole.start).chain(whole.end..width) {
-                    for b in 0..step {
-                        let col = (step * j + b).wrapping_sub(pad);
+                    for b in 0..STEP {
+                        let col = (STEP * j + b).wrapping_sub(pad);
                         pixels[j][lane + b] = from.get(col).copied().unwrap_or(0.0);
                     }
                 }
-                for (j, pixel) in whole.clone().zip(&mut pixels[whole.clone()]) {
-                    pixel[lane..][..step].copy_from_slice(&from[step * j - pad..][..step]);
+                if whole.is_empty() {
+                    continue;
+                }
+                let from = from[STEP * whole.start - pad..].as_chunks::<STEP>().0;
+                for (pixel, from) in pixels[whole.clone()].iter_mut().zip(from) {
+                    let to = pixel[lane..].first_chunk_mut::<STEP>().expect("L is a multiple");
+                    *to = *from;
                 }
             }
         }

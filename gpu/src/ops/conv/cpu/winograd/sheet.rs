@@ -97,44 +97,53 @@ impl Sheets {
         ((images - 1) * self.period[side] + self.output[side]).div_ceil(self.tile)
     }
 
-    /// All rows of tiles, sheet by sheet; the last sheet may have fewer images.
-    pub(super) fn rows(&self) -> impl Iterator<Item = TileRow> + Clone + use<> {
-        let sheets = *self;
+    /// How many rows of tiles there are; the last sheet may have fewer images.
+    fn rows_count(&self) -> usize {
         let [down, across] = self.images;
-        (0..self.n).step_by(down * across).flat_map(move |image| {
-            let images = (down * across).min(sheets.n - image);
-            let (down, across) = (images.div_ceil(across), images.min(across));
-            let tiles = sheets.tiles_for(1, across);
-            let rows = sheets.tiles_for(0, down);
-            (0..rows).map(move |row| TileRow { image, images, top: row * sheets.tile, tiles })
-        })
+        let left = self.n % (down * across);
+        let last = if left == 0 { 0 } else { self.tiles_for(0, left.div_ceil(across)) };
+        self.n / (down * across) * self.tiles_for(0, down) + last
     }
 
-    /// All rows of tiles in blocks of at most `tiles_max` tiles.
+    /// Row of tiles `index`, sheet by sheet.
+    fn row(&self, index: usize) -> TileRow {
+        let [down, across] = self.images;
+        let rows = self.tiles_for(0, down);
+        let sheet = (index / rows).min(self.n / (down * across));
+        let image = sheet * down * across;
+        let images = (down * across).min(self.n - image);
+        let tiles = self.tiles_for(1, across.min(images));
+        TileRow { image, images, top: (index - sheet * rows) * self.tile, tiles }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = TileRow> + use<> {
+        let sheets = *self;
+        (0..self.rows_count()).map(move |index| sheets.row(index))
+    }
+
+    /// The `index`-th of the blocks of as many rows as have at most `tiles_max` tiles, if there are so
+    /// many.
     ///
     /// # Panics
     /// If that is less than a row.
-    pub(super) fn blocks(&self, tiles_max: usize) -> impl Iterator<Item = Block> + use<> {
-        assert!(tiles_max >= self.tiles_across(), "{tiles_max} tiles are less than a row");
-        let (mut rows, mut first) = (self.rows().peekable(), 0);
-        std::iter::from_fn(move || {
-            let mut block = Block { first, count: 0, tiles: 0 };
-            while let Some(row) = rows.next_if(|row| block.tiles + row.tiles <= tiles_max) {
-                (block.count, block.tiles) = (block.count + 1, block.tiles + row.tiles);
-            }
-            first += block.count;
-            (block.count > 0).then_some(block)
-        })
+    pub(super) fn block(&self, index: usize, tiles_max: usize) -> Option<Block> {
+        let rows = tiles_max / self.tiles_across();
+        assert!(rows > 0, "{tiles_max} tiles are less than a row");
+        let first = index * rows;
+        let count = rows.min(self.rows_count().checked_sub(first)?);
+        let tiles = (first..first + count).map(|row| self.row(row).tiles).sum();
+        (count > 0).then_some(Block { first, count, tiles })
     }
 
     /// Rows of tiles of a block, each with the number of tiles before it.
     pub(super) fn rows_of(
         &self, block: Block,
     ) -> impl Iterator<Item = (usize, TileRow)> + use<> {
-        self.rows().skip(block.first).take(block.count).scan(0, |tiles, row| {
-            let before = *tiles;
-            *tiles += row.tiles;
-            Some((before, row))
+        let (sheets, mut tiles) = (*self, 0);
+        (block.first..block.first + block.count).map(move |row| {
+            let (before, row) = (tiles, sheets.row(row));
+            tiles += row.tiles;
+            (before, row)
         })
     }
 
@@ -193,7 +202,7 @@ mod tests {
     fn blocks_hold_all_rows_in_order() {
         let sheets = Sheets::new(11, 6, [1, 1], [13, 13], [13, 13]);
         let mut rows = vec![];
-        for block in sheets.blocks(20) {
+        for block in (0..).map_while(|index| sheets.block(index, 20)) {
             assert!(block.tiles <= 20);
             let mut tiles = 0;
             for (before, row) in sheets.rows_of(block) {
