@@ -4,14 +4,16 @@
 //! are `velocity.NAME`, the mean image is `data.mean`. The one metadata key `alexnet` holds the
 //! rest as JSON. The same run gives the same bytes: there is no time, path or host name in it.
 
-use crate::{config::Config, schedule::Schedule, weights::Tensor};
+use crate::{
+    config::Config, devices::Share, files::write_whole, schedule::Schedule, weights::Tensor,
+};
 use pipeline::dataset::Class;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +23,10 @@ pub const FORMAT: u32 = 1;
 const KEY: &str = "alexnet";
 const MEAN: &str = "data.mean";
 const VELOCITY: &str = "velocity.";
+/// Before the eight digits of the file's checksum, which are taken as zeros: the first key of the
+/// JSON text that is a string in the header's JSON.
+const SEAL: &str = r#"{\"crc32\":\""#;
+const UNSEALED: &str = "00000000";
 
 /// Everything that a run needs to go on, and a prediction to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,8 +55,8 @@ pub struct Meta {
     pub steps_per_epoch: u64,
     /// The learning rate's state.
     pub schedule: Schedule,
-    /// CRC-32 of all tensor data, in the order of the names.
-    pub crc32: u32,
+    /// What carried the net.
+    pub share: Share,
 }
 
 /// A checkpoint that cannot be written or read.
@@ -87,7 +93,7 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
         /// Its format.
-        found: u32,
+        found: u64,
     },
 }
 
@@ -121,10 +127,8 @@ impl Checkpoint {
             named.push((velocity, tensor.shape.clone(), &tensor.velocity));
         }
         named.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut crc = crc32fast::Hasher::new();
-        named.iter().for_each(|(_, _, values)| crc.update(bytemuck::cast_slice(values)));
-        let meta = Meta { crc32: crc.finalize(), ..self.meta.clone() };
-        let meta = serde_json::to_string(&meta).expect("every field has a JSON form");
+        let meta = serde_json::to_string(&self.meta).expect("every field has a JSON form");
+        let meta = format!(r#"{{"crc32":"{UNSEALED}",{}"#, &meta[1..]);
         let views = named.iter().map(|(name, shape, values)| {
             let bytes = bytemuck::cast_slice(values);
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
@@ -132,7 +136,11 @@ impl Checkpoint {
         });
         // One key: a map of several would be written in a random order.
         let metadata = HashMap::from([(KEY.to_owned(), meta)]);
-        safetensors::serialize(views, Some(metadata)).expect("sound tensors")
+        let mut bytes = safetensors::serialize(views, Some(metadata)).expect("sound tensors");
+        let digits = seal(&bytes).expect("just written");
+        let crc32 = format!("{:08x}", crc32fast::hash(&bytes));
+        bytes[digits].copy_from_slice(crc32.as_bytes());
+        bytes
     }
 
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
@@ -142,26 +150,27 @@ impl Checkpoint {
         let text = head.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or_else(|| {
             damaged(format!("the metadata lacks the key `{KEY}`: not written by this program"))
         })?;
-        let version = serde_json::from_str::<serde_json::Value>(text)
-            .ok()
-            .and_then(|meta| meta.get("format")?.as_u64())
-            .ok_or_else(|| damaged("the metadata holds no format".into()))?;
-        if version > u64::from(FORMAT) {
-            return Err(CheckpointError::Newer { path: path.into(), found: version as u32 });
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        if let Some(found) = object.get("format").and_then(serde_json::Value::as_u64)
+            && found > u64::from(FORMAT)
+        {
+            return Err(CheckpointError::Newer { path: path.into(), found });
         }
-        let meta: Meta = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-        let mut names = file.names();
-        names.sort_unstable();
+        let digits =
+            seal(bytes).ok_or_else(|| damaged("the metadata holds no checksum".into()))?;
         let mut crc = crc32fast::Hasher::new();
-        for name in &names {
-            crc.update(file.tensor(name).map_err(|e| damaged(e.to_string()))?.data());
+        for part in [&bytes[..digits.start], UNSEALED.as_bytes(), &bytes[digits.end..]] {
+            crc.update(part);
         }
-        let found = crc.finalize();
-        if found != meta.crc32 {
-            let wanted = meta.crc32;
-            return Err(damaged(format!("checksum {found:08x}, and {wanted:08x} was written")));
+        let (found, wanted) = (crc.finalize(), String::from_utf8_lossy(&bytes[digits]));
+        if format!("{found:08x}") != wanted {
+            return Err(damaged(format!("checksum {found:08x}, and {wanted} was written")));
         }
+        object.remove("crc32");
+        let meta: Meta =
+            serde_json::from_value(object.into()).map_err(|e| damaged(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
         let floats = |name: &str| -> Result<(Vec<usize>, Vec<f32>), CheckpointError> {
             let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
             if view.dtype() != Dtype::F32 {
@@ -183,27 +192,13 @@ impl Checkpoint {
     }
 }
 
-/// Writes `path` so that it is whole or as it was before: beside, synced, renamed, folder synced.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("partial");
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let moved = written.and_then(|()| fs::rename(&beside, path));
-    if moved.is_err() {
-        let _ = fs::remove_file(&beside); // the first error is the one to tell
-    }
-    moved?;
-    sync_folder(path)
-}
-
-/// Makes a rename in `path`'s folder last.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
+/// Where the digits of a file's checksum are.
+fn seal(bytes: &[u8]) -> Option<Range<usize>> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let start = header.windows(SEAL.len()).position(|window| window == SEAL.as_bytes())?;
+    let start = length.len() + start + SEAL.len();
+    Some(start..start + UNSEALED.len()).filter(|digits| digits.end <= bytes.len())
 }
 
 #[cfg(test)]
@@ -234,7 +229,7 @@ mod tests {
                 step: 12,
                 steps_per_epoch: 5,
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
-                crc32: 0,
+                share: Share { towers: 2, threads: 5 },
             },
         }
     }
@@ -245,28 +240,30 @@ mod tests {
         let path = dir.path().join("a.safetensors");
         let written = checkpoint();
         written.store(&path).expect("room");
-        let mut read = Checkpoint::load(&path).expect("a whole file");
+        let read = Checkpoint::load(&path).expect("a whole file");
         let first = fs::read(&path).expect("the file");
         read.store(&path).expect("room");
         assert_eq!(fs::read(&path).expect("the file"), first);
-        read.meta.crc32 = 0;
         assert_eq!(read, written);
     }
 
     #[test]
-    fn every_truncation_and_any_flipped_byte_of_the_data_is_noticed() {
+    fn every_truncation_and_every_flipped_byte_is_noticed() {
         let path = Path::new("c.safetensors");
         let bytes = checkpoint().to_bytes();
-        for len in (0..bytes.len()).step_by(97) {
+        for len in 0..bytes.len() {
             let error = Checkpoint::from_bytes(path, &bytes[..len]).expect_err("cut");
             assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
         }
-        for at in (bytes.len() / 2..bytes.len()).step_by(101) {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 0x10;
-            let error = Checkpoint::from_bytes(path, &bytes).expect_err("flipped").to_string();
-            assert!(error.contains("c.safetensors") && error.contains("checksum"), "{error}");
+        let mut flipped = bytes.clone();
+        for at in 0..bytes.len() {
+            flipped[at] ^= 0x10;
+            Checkpoint::from_bytes(path, &flipped).expect_err("flipped");
+            flipped[at] = bytes[at];
         }
+        *flipped.last_mut().expect("bytes") ^= 1;
+        let error = Checkpoint::from_bytes(path, &flipped).expect_err("flipped").to_string();
+        assert!(error.contains("c.safetensors") && error.contains("checksum"), "{error}");
     }
 
     #[test]

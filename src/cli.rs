@@ -8,6 +8,8 @@ use clap::{
 use pipeline::order::Shuffle;
 use std::path::PathBuf;
 
+/// Passes that `alexnet batch` looks ahead at most.
+const EPOCH_MAX: u64 = 1_000_000;
 /// Threads of a kind: as many as the largest machines have cores.
 const THREADS_MAX: u64 = 1024;
 
@@ -95,9 +97,9 @@ impl From<Lighting> for pipeline::augment::Lighting {
     }
 }
 
-/// What makes the recipe: preset, then file, then flags.
+/// What makes the batches of a recipe: preset, then file, then flags.
 #[derive(Debug, Args, Default)]
-pub struct RecipeArgs {
+pub struct BatchRecipeArgs {
     /// two-tower-2012 or demo [default: demo without --data, else two-tower-2012].
     #[arg(long)]
     pub preset: Option<String>,
@@ -105,24 +107,12 @@ pub struct RecipeArgs {
     /// `alexnet config`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Passes over the training set.
-    #[arg(long, conflicts_with = "steps", allow_negative_numbers = true)]
-    pub epochs: Option<u64>,
-    /// Training steps, in place of epochs.
-    #[arg(long, allow_negative_numbers = true)]
-    pub steps: Option<u64>,
     /// Images a step.
     #[arg(long, allow_negative_numbers = true)]
     pub batch: Option<usize>,
-    /// First learning rate.
-    #[arg(long, allow_negative_numbers = true)]
-    pub rate: Option<f64>,
     /// Source of all chance.
     #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// First weights.
-    #[arg(long)]
-    pub init: Option<Init>,
     /// PCA lighting.
     #[arg(long)]
     pub lighting: Option<Lighting>,
@@ -130,6 +120,26 @@ pub struct RecipeArgs {
     /// or packed.
     #[arg(long)]
     pub order: Option<Shuffle>,
+}
+
+/// What makes a recipe.
+#[derive(Debug, Args, Default)]
+pub struct RecipeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub batches: BatchRecipeArgs,
+    /// Passes over the training set.
+    #[arg(long, conflicts_with = "steps", allow_negative_numbers = true)]
+    pub epochs: Option<u64>,
+    /// Training steps, in place of epochs.
+    #[arg(long, allow_negative_numbers = true)]
+    pub steps: Option<u64>,
+    /// First learning rate.
+    #[arg(long, allow_negative_numbers = true)]
+    pub rate: Option<f64>,
+    /// First weights.
+    #[arg(long)]
+    pub init: Option<Init>,
 }
 
 /// Where and with what to compute.
@@ -240,7 +250,7 @@ pub struct BatchArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Pass over the training set, from 0.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=EPOCH_MAX))]
     pub epoch: u64,
     /// Step within the epoch, from 0.
     #[arg(long, default_value_t = 0)]
@@ -250,7 +260,7 @@ pub struct BatchArgs {
     pub workers: Option<usize>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
-    pub recipe: RecipeArgs,
+    pub recipe: BatchRecipeArgs,
     /// Write pixels, labels and ids here.
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: Option<PathBuf>,

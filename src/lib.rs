@@ -9,6 +9,7 @@ pub mod weights;
 pub mod exchange;
 pub mod tower;
 pub mod schedule;
+mod files;
 pub mod checkpoint;
 pub mod metrics;
 pub mod rundir;

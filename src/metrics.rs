@@ -1,6 +1,6 @@
 //! One JSON line per step and per validation, in `metrics.jsonl`.
 
-use crate::exchange::Times;
+use crate::{exchange::Times, files::write_whole};
 use gpu::ops::softmax::Score;
 use pipeline::stats::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ impl Metrics {
         } else {
             text(&Line::Metrics { version: VERSION })?
         };
-        crate::checkpoint::write_whole(path, kept.as_bytes())?;
+        write_whole(path, kept.as_bytes())?;
         Ok(Self { file: OpenOptions::new().append(true).open(path)? })
     }
 
@@ -118,8 +118,15 @@ impl Metrics {
 /// The lines of a file that were written before `steps` and `epochs`.
 fn kept(lines: &str, steps: u64, epochs: u64) -> io::Result<String> {
     let mut kept = String::new();
-    for line in lines.lines() {
-        let Ok(parsed) = serde_json::from_str::<Line>(line) else { continue };
+    let count = lines.lines().count();
+    for (i, line) in lines.lines().enumerate() {
+        let Ok(parsed) = serde_json::from_str::<Line>(line) else {
+            if i + 1 == count {
+                continue; // torn: its end was never written
+            }
+            let text = format!("line {} is no line of metrics", i + 1);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        };
         let known = match parsed {
             Line::Metrics { version } if version > VERSION => {
                 let text =
@@ -190,5 +197,9 @@ mod tests {
         fs::write(&path, "{\"kind\":\"metrics\",\"version\":2}\n").expect("room");
         let error = Metrics::open(&path, 0, 0).expect_err("a later version").to_string();
         assert!(error.contains("version 2"), "{error}");
+        fs::write(&path, "notes\nof mine\n").expect("room");
+        let error = Metrics::open(&path, 0, 0).expect_err("no metrics").to_string();
+        assert!(error.contains("line 1 is no line of metrics"), "{error}");
+        assert!(path.exists());
     }
 }

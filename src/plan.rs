@@ -1,6 +1,6 @@
 //! What a run needs to start.
 
-use crate::{checkpoint::Checkpoint, config::Config, rundir::RunDir};
+use crate::{checkpoint::Checkpoint, config::Config, devices::Share, rundir::RunDir};
 use pipeline::{
     augment::Element,
     feed::{FeedConfig, OnCorrupt},
@@ -32,6 +32,8 @@ pub struct Plan {
     pub keep: usize,
     /// End the run if it does not learn.
     pub stop_if_flat: bool,
+    /// How the net is carried.
+    pub share: Share,
     /// Where the pipeline and the towers are recorded.
     pub trace: Trace,
 }

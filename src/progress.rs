@@ -77,9 +77,9 @@ impl Progress {
         let bar = (log::is_text() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0);
             let template = if log::colours() {
-                "{wide_bar:.cyan/blue} {msg} ETA {eta}"
+                "{prefix} {wide_bar:.cyan/blue} ETA {eta_precise}\n{wide_msg}"
             } else {
-                "{wide_bar} {msg} ETA {eta}"
+                "{prefix} {wide_bar} ETA {eta_precise}\n{wide_msg}"
             };
             bar.set_style(ProgressStyle::with_template(template).expect("a sound template"));
             bar
@@ -150,23 +150,22 @@ impl Progress {
         }
         let (loss, top1, top5) = means(&self.window.score);
         let text = format!(
-            "step {}/{} (epoch {})  loss {loss:.3}  top-1 {:.1} %  top-5 {:.1} %  {:.1} images/s  {}",
-            step.step,
-            step.steps,
-            step.epoch + 1,
+            "loss {loss:.3}  top-1 {:.1} %  top-5 {:.1} %  {:.1} images/s  {}",
             top1 * 100.0,
             top5 * 100.0,
             self.window.images_per_second(),
             self.window.verdict()
         );
+        let place = format!("step {}/{} (epoch {})", step.step, step.steps, step.epoch + 1);
         if let Some(bar) = &self.bar {
             bar.set_length(step.steps);
             bar.set_position(step.step);
+            bar.set_prefix(place);
             bar.set_message(text);
         } else {
             let left = (step.steps - step.step) as f64;
             let eta = left * self.total.seconds / self.total.steps as f64;
-            self.line(&format!("{text}  ETA {}", clock(eta)));
+            self.line(&format!("{place}  {text}  ETA {}", clock(eta)));
         }
         self.window = Window::default();
         self.shown = Instant::now();

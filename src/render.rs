@@ -125,11 +125,13 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         return match error {
             CheckpointError::Write { .. } => Some(
-                "make room, then go on with --resume: earlier checkpoints are whole".into(),
+                "make room, then go on with --resume: what was written before is whole".into(),
             ),
             CheckpointError::Newer { .. } => Some("update this program".into()),
             CheckpointError::Damaged { .. } => Some("use another checkpoint".into()),
-            CheckpointError::Read { .. } => None,
+            CheckpointError::Read { .. } => {
+                Some("pass a file, such as RUN/checkpoints/best.safetensors".into())
+            }
         };
     }
     if let Some(ConfigError::Newer { .. }) = cause.downcast_ref() {

@@ -1,8 +1,9 @@
 //! A run's folder: `config.toml`, `metrics.jsonl`, `checkpoints/`, and a lock while it is in use.
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError, sync_folder, write_whole},
+    checkpoint::{Checkpoint, CheckpointError},
     config::Config,
+    files::{sync_folder, write_whole},
 };
 use std::{
     fs::{self, File, TryLockError},
@@ -64,6 +65,11 @@ impl Drop for RunDir {
             let _ = fs::remove_dir(&self.path); // so here
         }
     }
+}
+
+/// Renames files that are neither to be used nor to be lost.
+fn set_aside(paths: &[PathBuf]) -> io::Result<()> {
+    paths.iter().try_for_each(|path| fs::rename(path, path.with_extension("damaged")))
 }
 
 /// Whether a run has begun in a folder.
@@ -159,20 +165,24 @@ impl RunDir {
         Some(self.path.join(format!("checkpoints/best{SUFFIX}"))).filter(|path| path.exists())
     }
 
-    /// The newest whole checkpoint; damaged newer ones are passed over and told.
+    /// The newest whole checkpoint; damaged newer ones are told and renamed to `*.damaged`.
     ///
     /// # Errors
     /// If there are some and none is whole.
     pub fn newest(&self) -> Result<Found, RunDirError> {
         let cannot = |source| RunDirError::Io { path: self.path.clone(), source };
-        let mut damaged = Vec::new();
+        let (mut damaged, mut newer) = (Vec::new(), Vec::new());
         let steps = self.steps().map_err(cannot)?;
         for path in steps.iter().rev() {
             match Checkpoint::load(path) {
                 Ok(checkpoint) => {
+                    set_aside(&newer).map_err(cannot)?;
                     return Ok(Found { checkpoint: Some((checkpoint, path.clone())), damaged });
                 }
-                Err(error) => damaged.push(error),
+                Err(error) => {
+                    damaged.push(error);
+                    newer.push(path.clone());
+                }
             }
         }
         match damaged.into_iter().next() {

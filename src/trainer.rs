@@ -108,7 +108,7 @@ pub fn train<D: Device>(
         stop,
         steps_per_epoch,
         step,
-        steps: train.steps.unwrap_or(train.epochs * steps_per_epoch),
+        steps: train.steps.unwrap_or_else(|| train.epochs.saturating_mul(steps_per_epoch)),
         first_step: step,
         flat: (0.0, 0),
         stored: None,
@@ -342,7 +342,7 @@ impl<M: Memory> Trainer<M> {
                 step: self.step,
                 steps_per_epoch: self.steps_per_epoch,
                 schedule: self.schedule,
-                crc32: 0, // of the bytes, set as they are written
+                share: self.plan.share,
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;

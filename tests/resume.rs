@@ -8,7 +8,11 @@ use std::{fs, path::Path, process::Stdio};
 const STEPS: u64 = 18;
 
 fn last(run: &Path) -> Vec<u8> {
-    let path = run.join(format!("checkpoints/step-{STEPS:09}.safetensors"));
+    at(run, STEPS)
+}
+
+fn at(run: &Path, step: u64) -> Vec<u8> {
+    let path = run.join(format!("checkpoints/step-{step:09}.safetensors"));
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -30,27 +34,26 @@ fn story(run: &Path) -> Vec<String> {
 #[test]
 fn killed_and_resumed_equals_straight_bit_for_bit() {
     let bench = Bench::new();
-    succeeds(&mut bench.run("straight", &["--workers", "2", "--checkpoint-every", "4"]));
+    // Ten times as long, so that there is time to kill it.
+    let (steps, epochs) = (10 * STEPS, 30);
+    let run = |name: &str, workers: &str, more: &[&str]| {
+        let mut command = bench.run(name, &["--epochs", "30", "--checkpoint-every", "4"]);
+        command.args(["--workers", workers]).args(more);
+        command
+    };
+    succeeds(&mut run("straight", "2", &[]));
     let straight = bench.path("straight");
-    assert_eq!(story(&straight).len() as u64, STEPS + 3, "each step and validation once");
+    assert_eq!(story(&straight).len() as u64, steps + epochs, "each step and validation once");
 
-    // Killed after its second checkpoint at the earliest, with steps after it in the metrics; slowed
-    // down by a single worker so that there is time to.
     let killed = bench.path("killed");
-    let args = ["--workers", "1", "--checkpoint-every", "4"];
-    let mut child = start(&mut bench.run("killed", &args));
-    wait_until("two checkpoints", || {
-        checkpoints(&killed).len() >= 2 || child.try_wait().expect("a child").is_some()
-    });
+    let mut child = start(&mut run("killed", "1", &[]));
+    wait_until("two checkpoints", || checkpoints(&killed).len() >= 2);
     child.kill().expect("it can be killed");
-    child.wait().expect("a child");
-    let first = checkpoints(&killed);
-    let output = succeeds(
-        &mut bench.run("killed", &["--workers", "3", "--checkpoint-every", "4", "--resume"]),
-    );
+    let ended = child.wait().expect("a child");
+    assert!(!ended.success(), "it ended before it could be killed");
+    let output = succeeds(&mut run("killed", "3", &["--resume"]));
     assert!(stderr(&output).contains("resume: "), "{}", stderr(&output));
-    assert!(!first.is_empty());
-    assert_eq!(last(&killed), last(&straight), "the checkpoint files differ");
+    assert_eq!(at(&killed, steps), at(&straight, steps), "the checkpoint files differ");
     assert_eq!(story(&killed), story(&straight));
 }
 

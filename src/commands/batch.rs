@@ -1,10 +1,11 @@
 //! `alexnet batch`: exactly what the towers would get, to look at and to compare.
 
-use super::{recipe, say};
+use super::{batch_recipe, say};
 use crate::{
     cli::BatchArgs,
     config::Config,
     devices,
+    files::write_whole,
     log::remark,
     plan::feed_config,
     render::{Done, Hint},
@@ -20,7 +21,7 @@ use pipeline::{
     source::{self, Source},
 };
 use safetensors::{Dtype, tensor::TensorView};
-use std::{path::Path, sync::Arc};
+use std::{io::Cursor, path::Path, sync::Arc};
 
 /// Pictures in a row of the sheet.
 const COLUMNS: usize = 16;
@@ -31,7 +32,7 @@ const COLUMNS: usize = 16;
 /// If there is no such batch, or it cannot be written.
 pub fn run(args: &BatchArgs) -> Result<Done> {
     let workers = args.workers.unwrap_or_else(devices::cores);
-    let mut config = recipe(&args.recipe, "two-tower-2012")?;
+    let mut config = batch_recipe(&args.recipe, "two-tower-2012")?;
     let source = source::open(&args.data, config.data.stored, workers)
         .context("cannot open the data set")?;
     config.data.stored = source.size();
@@ -58,11 +59,11 @@ pub fn run(args: &BatchArgs) -> Result<Done> {
     let pixels: &[f32] = bytemuck::cast_slice(batch.bytes());
     if let Some(out) = &args.out {
         store(out, batch.batch(), pixels, &config)?;
-        say(&format!("batch: {}", out.display()));
+        say(&format!("batch: {}", out.display()))?;
     }
     if let Some(png) = &args.png {
         sheet(png, pixels, &config, source.as_ref())?;
-        say(&format!("sheet: {}", png.display()));
+        say(&format!("sheet: {}", png.display()))?;
     }
     let (low, high) =
         pixels.iter().fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
@@ -72,7 +73,7 @@ pub fn run(args: &BatchArgs) -> Result<Done> {
         args.step,
         batch.batch().valid,
         crc32fast::hash(batch.bytes())
-    ));
+    ))?;
     Ok(Done::All)
 }
 
@@ -86,7 +87,7 @@ fn store(path: &Path, batch: &Batch, pixels: &[f32], config: &Config) -> Result<
         ("ids", view(Dtype::U64, vec![n], bytemuck::cast_slice(&batch.ids))?),
     ];
     let bytes = safetensors::serialize(tensors, None)?;
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    write_whole(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The pictures side by side, the mean added back, levels cut to 0..255.
@@ -105,7 +106,7 @@ fn sheet(path: &Path, pixels: &[f32], config: &Config, source: &dyn Source) -> R
             pixels.get(at).map_or(0, |value| (value + mean).round().clamp(0.0, 255.0) as u8)
         }))
     });
-    sheet
-        .save_with_format(path, image::ImageFormat::Png)
-        .with_context(|| format!("cannot write {}", path.display()))
+    let mut png = Cursor::new(vec![]);
+    sheet.write_to(&mut png, image::ImageFormat::Png)?;
+    write_whole(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -12,6 +12,6 @@ pub fn run(args: &ConfigArgs) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
     let written = PRESETS.iter().find(|(name, _)| args.annotated && *name == config.name);
     let effective = config.to_toml();
-    say(written.map_or(effective.as_str(), |(_, text)| *text).trim_end());
+    say(written.map_or(effective.as_str(), |(_, text)| *text).trim_end())?;
     Ok(Done::All)
 }

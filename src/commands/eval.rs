@@ -4,7 +4,7 @@ use super::{run::same_classes, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::EvalArgs,
-    devices,
+    devices::Share,
     evaluate::evaluate,
     log::remark,
     metrics::means,
@@ -51,7 +51,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         )
     );
     let net = Net::new(config, checkpoint.meta.classes.len());
-    let devices = devices::cpus(None, compute.threads, compute.towers, config.towers)?;
+    let devices = Share::new(compute.threads, compute.towers, config.towers)?.cpus()?;
     let mut towers = Towers::start(devices, &net, &config.train)?;
     towers.set_tensors(&checkpoint.tensors)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
@@ -65,6 +65,6 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         top5 * 100.0,
         score.images,
         checkpoint.meta.step
-    ));
+    ))?;
     Ok(Done::All)
 }

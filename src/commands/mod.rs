@@ -9,21 +9,36 @@ pub mod config;
 pub mod bench;
 
 use crate::{
-    cli::RecipeArgs,
+    cli::{BatchRecipeArgs, RecipeArgs},
     config::{Config, ConfigError},
 };
-use std::io::Write as _;
+use anyhow::{Context as _, Result};
+use std::io::{ErrorKind, Write as _};
 
 /// The recipe that preset, file and flags make, checked.
 ///
 /// # Errors
 /// If there is no such preset, or it does not hold together.
 pub fn recipe(args: &RecipeArgs, default: &str) -> Result<Config, ConfigError> {
-    let preset = args.preset.as_deref().unwrap_or(default);
-    let mut config = Config::load(preset, args.config.as_deref())?;
+    let mut config = load(&args.batches, default)?;
     apply(args, &mut config);
     config.check()?;
     Ok(config)
+}
+
+/// The same, of one that only says how batches are made.
+///
+/// # Errors
+/// As [`recipe`].
+pub fn batch_recipe(args: &BatchRecipeArgs, default: &str) -> Result<Config, ConfigError> {
+    let mut config = load(args, default)?;
+    apply_batches(args, &mut config);
+    config.check()?;
+    Ok(config)
+}
+
+fn load(args: &BatchRecipeArgs, default: &str) -> Result<Config, ConfigError> {
+    Config::load(args.preset.as_deref().unwrap_or(default), args.config.as_deref())
 }
 
 /// Sets what the flags say.
@@ -33,15 +48,28 @@ pub fn apply(args: &RecipeArgs, config: &mut Config) {
         (train.epochs, train.steps) = (epochs, None);
     }
     train.steps = args.steps.or(train.steps);
-    train.batch = args.batch.unwrap_or(train.batch);
     train.rate = args.rate.unwrap_or(train.rate);
-    train.seed = args.seed.unwrap_or(train.seed);
     train.init = args.init.unwrap_or(train.init);
-    config.data.order = args.order.unwrap_or(config.data.order);
-    config.data.lighting = args.lighting.map_or(config.data.lighting, Into::into);
+    apply_batches(&args.batches, config);
+}
+
+fn apply_batches(args: &BatchRecipeArgs, config: &mut Config) {
+    let Config { train, data, .. } = config;
+    train.batch = args.batch.unwrap_or(train.batch);
+    train.seed = args.seed.unwrap_or(train.seed);
+    data.order = args.order.unwrap_or(data.order);
+    data.lighting = args.lighting.map_or(data.lighting, Into::into);
 }
 
 /// Results go to stdout; a closed pipe ends the talk, not the work.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+///
+/// # Errors
+/// If stdout takes them not, as on a full disk.
+pub(crate) fn say(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
+        _ => Ok(()),
+    }
 }

@@ -62,13 +62,13 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
             let at = read.len() * len;
             match load(path, &augment, stored, &mut pixels[at..at + len]) {
                 Ok(()) => read.push(path),
-                Err(error) => failed.push(format!("{error:#}")),
+                Err(error) => failed.push(format!("{error:#}").trim_end().to_owned()),
             }
         }
         core.batch(Pass::Test, &pixels, &[], &mut ends[0], &mut stopwatch())?;
         let probabilities = core.probabilities(read.len());
         for (path, p) in read.iter().zip(probabilities.chunks_exact(net.classes)) {
-            tell(path, p, &checkpoint);
+            tell(path, p, &checkpoint)?;
         }
     }
     if failed.is_empty() {
@@ -88,10 +88,10 @@ fn load(path: &Path, augment: &Augment, stored: usize, out: &mut [f32]) -> Resul
     Ok(())
 }
 
-fn tell(path: &Path, p: &[f32], checkpoint: &Checkpoint) {
+fn tell(path: &Path, p: &[f32], checkpoint: &Checkpoint) -> Result<()> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*b].total_cmp(&p[*a]));
-    say(&path.display().to_string());
+    say(&path.display().to_string())?;
     for k in order.into_iter().take(TOP) {
         let class = &checkpoint.meta.classes[k];
         let name = if class.name == class.wnid {
@@ -99,6 +99,7 @@ fn tell(path: &Path, p: &[f32], checkpoint: &Checkpoint) {
         } else {
             format!("{} ({})", class.name, class.wnid)
         };
-        say(&format!("  {:5.1} %  {name}", p[k] * 100.0));
+        say(&format!("  {:5.1} %  {name}", p[k] * 100.0))?;
     }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::Checkpoint,
     cli::RunArgs,
     config::Config,
-    devices,
+    devices::{self, Share},
     log::{remark, warn},
     metrics::means,
     model::Net,
@@ -18,6 +18,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use pipeline::{
+    dataset::Split,
+    order::steps_per_epoch,
     source::{self, Source},
     trace::Trace,
 };
@@ -35,8 +37,8 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let mut config = recipe(&args.recipe, default)?;
     // What is wrong with the flags is told before anything is made.
     let compute = &args.compute;
-    let devices =
-        devices::cpus(args.gpus.as_deref(), compute.threads, compute.towers, config.towers)?;
+    devices::no_gpus(args.gpus.as_deref())?;
+    let mut share = Share::new(compute.threads, compute.towers, config.towers)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
     let stored = run.config(); // only a resumed run has one
@@ -55,8 +57,12 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let source = open(&data, &mut config, stored.is_some(), compute.workers())?;
     let trace = trace(args.trace.as_deref())?;
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
+    if let Some(from) = &from {
+        share = carried(args, share, from.meta.share);
+    }
+    let devices = share.cpus()?;
     run.store_config(&config).context("cannot start the run")?;
-    remark(&devices::describe(compute.device, compute.threads, devices.len()));
+    remark(&share.describe(compute.device));
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",
@@ -77,6 +83,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         keep: args.keep,
         stop_if_flat: args.stop_if_flat,
         trace: trace.clone(),
+        share,
     };
     let mut progress = Progress::new();
     let ended = supervise(
@@ -91,7 +98,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     if let Some(summary) = progress.summary() {
         remark(&summary);
     }
-    tell(&ending, &out);
+    tell(&ending, &out)?;
     Ok(if ending.interrupted { Done::Interrupted } else { Done::All })
 }
 
@@ -146,16 +153,16 @@ fn resumed(args: &RunArgs, flags: Config, stored: &Path) -> Result<Config> {
     let stored_config = Config::stored(stored)?;
     let mut config = stored_config.clone();
     ensure!(
-        args.recipe.preset.is_none() || flags.name == stored_config.name,
+        args.recipe.batches.preset.is_none() || flags.name == stored_config.name,
         Hint::new(
             format!("the run is of preset {}, not {}", stored_config.name, flags.name),
             "leave --preset out, or start a new run with another --out",
         )
     );
-    if args.recipe.preset.is_some() || args.recipe.config.is_some() {
+    if args.recipe.batches.preset.is_some() || args.recipe.batches.config.is_some() {
         config = flags;
         config.data.stored = stored_config.data.stored; // the data set decides it
-        if args.recipe.seed.is_none() {
+        if args.recipe.batches.seed.is_none() {
             config.train.seed = stored_config.train.seed;
         }
         if args.recipe.epochs.is_none() && args.recipe.steps.is_none() {
@@ -204,11 +211,26 @@ fn differing(a: &Config, b: &Config) -> Vec<String> {
     found
 }
 
+/// How a resumed run is carried: as before, unless the flags say otherwise.
+fn carried(args: &RunArgs, flags: Share, before: Share) -> Share {
+    if args.compute.threads.is_none() && args.compute.towers.is_none() {
+        return before;
+    }
+    if flags != before {
+        let Share { towers, threads } = before;
+        warn(&format!(
+            "the run had {towers} tower actors on {threads} threads until now: from here on its numbers \
+             are those of a straight run to rounding only"
+        ));
+    }
+    flags
+}
+
 /// The newest whole checkpoint, which must be of this recipe and these classes.
 fn newest(run: &RunDir, config: &Config, source: &dyn Source) -> Result<Option<Checkpoint>> {
     let found = run.newest().context("cannot resume")?;
     for damaged in &found.damaged {
-        warn(&format!("{damaged}; falling back to the one before"));
+        warn(&format!("{damaged}; set aside, falling back to the one before"));
     }
     let Some((checkpoint, path)) = found.checkpoint else {
         remark("resume: there is no checkpoint yet, starting at step 0");
@@ -223,6 +245,7 @@ fn newest(run: &RunDir, config: &Config, source: &dyn Source) -> Result<Option<C
         )
     );
     same_classes(&checkpoint, source)
+        .and_then(|()| same_pictures(&checkpoint, source))
         .with_context(|| format!("cannot resume {}", path.display()))?;
     remark(&format!("resume: {} (step {})", path.display(), checkpoint.meta.step));
     Ok(Some(checkpoint))
@@ -247,6 +270,23 @@ pub(super) fn same_classes(checkpoint: &Checkpoint, source: &dyn Source) -> Resu
     .into())
 }
 
+/// A run goes on with the training set that it began with.
+fn same_pictures(checkpoint: &Checkpoint, source: &dyn Source) -> Result<()> {
+    let (images, meta) = (source.len(Split::Train), &checkpoint.meta);
+    let steps = steps_per_epoch(images, meta.config.train.batch);
+    let says = if steps != meta.steps_per_epoch {
+        format!(
+            "an epoch had {} steps, and these {images} images make {steps}",
+            meta.steps_per_epoch
+        )
+    } else if source.statistics().mean != checkpoint.mean {
+        "the mean image of these training images is another one".into()
+    } else {
+        return Ok(());
+    };
+    Err(Hint::new(says, "pass the --data that the run was started with").into())
+}
+
 /// `runs/NAME`, or the first of `runs/NAME-2`, ... without a run; the last one with a run, to resume.
 fn default_out(name: &str, resume: bool) -> PathBuf {
     let numbered = |i: u32| {
@@ -263,7 +303,7 @@ fn program() -> String {
         .map_or_else(|| "alexnet".into(), |program| Path::new(&program).display().to_string())
 }
 
-fn tell(ending: &Ending, out: &Path) {
+fn tell(ending: &Ending, out: &Path) -> Result<()> {
     if let Some(score) = &ending.validation {
         let (loss, top1, top5) = means(score);
         say(&format!(
@@ -271,7 +311,7 @@ fn tell(ending: &Ending, out: &Path) {
             top1 * 100.0,
             top5 * 100.0,
             score.images
-        ));
+        ))?;
     }
     let checkpoint = ending.checkpoint.display();
     let best = ending.best.as_ref().unwrap_or(&ending.checkpoint).display();
@@ -280,11 +320,12 @@ fn tell(ending: &Ending, out: &Path) {
             "interrupted after step {}; go on with --resume --out {}",
             ending.step,
             out.display()
-        ));
+        ))?;
     }
-    say(&format!("checkpoint: {checkpoint}"));
-    say(&format!("metrics: {}", out.join("metrics.jsonl").display()));
+    say(&format!("checkpoint: {checkpoint}"))?;
+    say(&format!("metrics: {}", out.join("metrics.jsonl").display()))?;
     if !ending.interrupted {
-        say(&format!("next: {} predict {best} IMAGE.jpg", program()));
+        say(&format!("next: {} predict {best} IMAGE.jpg", program()))?;
     }
+    Ok(())
 }

@@ -9,6 +9,8 @@ const TOWERS_MAX: usize = 8;
 const STORED_MAX: usize = 4096;
 /// Smallest crop, pixels.
 const CROP_MIN: usize = 8;
+/// Kernels or units of a layer, the stride of a window, and zeros on a side of its plane.
+const EXTENT_MAX: usize = 65_536;
 /// Images a step.
 const BATCH_MAX: usize = 65_536;
 /// More passes than any schedule has.
@@ -37,6 +39,7 @@ impl Config {
         self.check_train(&mut problems);
         self.check_lrn(&mut problems);
         self.check_first_weights(&mut problems);
+        self.check_names(&mut problems);
         self.check_layers(&mut problems);
         let Problems(problems) = problems;
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
@@ -72,6 +75,14 @@ impl Config {
         must(t.rate.is_finite() && t.rate >= 0.0, format!("rate = {}: 0 or more", t.rate));
         must((0.0..1.0).contains(&t.momentum), format!("momentum = {}: 0 to 1", t.momentum));
         must(t.decay >= 0.0 && t.decay.is_finite(), format!("decay = {}: 0 or more", t.decay));
+        must(t.patience >= 1, "patience = 0: at least 1".into());
+        must(
+            t.drop_epochs.is_sorted_by(|a, b| a < b) && t.drop_epochs.first() != Some(&0),
+            format!(
+                "drop_epochs = {:?}: from 1 on, each later than the one before",
+                t.drop_epochs
+            ),
+        );
         must(t.drop > 1.0 && t.drop.is_finite(), format!("drop = {}: more than 1", t.drop));
         must((0.0..1.0).contains(&t.dropout), format!("dropout = {}: 0 to 1", t.dropout));
     }
@@ -98,16 +109,44 @@ impl Config {
         }
     }
 
+    /// Names become those of folders and tensors.
+    fn check_names(&self, problems: &mut Problems) {
+        let layers = self.conv.iter().map(|layer| &layer.name);
+        let layers =
+            layers.chain(self.fc.iter().map(|layer| &layer.name)).chain([&self.head.name]);
+        let layers: Vec<_> = layers.collect();
+        for (i, name) in layers.iter().enumerate() {
+            problems
+                .must(!layers[..i].contains(name), || format!("two layers are called {name}"));
+        }
+        for name in layers.into_iter().chain([&self.name]) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            problems.must(!name.is_empty() && name.chars().all(plain), || {
+                format!("name = {name:?}: letters, digits, - and _")
+            });
+        }
+    }
+
     fn check_layers(&self, problems: &mut Problems) {
         problems.must(!self.conv.is_empty(), || "there is no [[conv]] layer".into());
         let towers = self.towers.max(1);
         for layer in &self.conv {
+            let extents = [layer.kernels, layer.stride, layer.pad_before, layer.pad_after];
+            problems.must(extents.iter().all(|x| *x <= EXTENT_MAX) && layer.stride > 0, || {
+                format!(
+                    "{}: kernels, stride and pads of at most {EXTENT_MAX}, and a stride of at least 1",
+                    layer.name
+                )
+            });
             problems.must(layer.kernels > 0 && layer.kernels.is_multiple_of(towers), || {
                 let (name, kernels) = (&layer.name, layer.kernels);
                 format!("{name}: {kernels} kernels cannot be split over {towers} towers")
             });
         }
         for layer in &self.fc {
+            problems.must(layer.units <= EXTENT_MAX, || {
+                format!("{}: {} units, and at most {EXTENT_MAX}", layer.name, layer.units)
+            });
             problems.must(layer.units > 0 && layer.units.is_multiple_of(towers), || {
                 format!(
                     "{}: {} units cannot be split over {towers} towers",
@@ -131,7 +170,10 @@ impl Config {
         for layer in &self.conv {
             let (name, window) = (&layer.name, layer.window);
             let padded = side.saturating_add(layer.pad_before).saturating_add(layer.pad_after);
-            if window == 0 || layer.stride == 0 || window > padded {
+            if layer.stride == 0 {
+                return Ok(()); // told already
+            }
+            if window == 0 || window > padded {
                 return Err(format!("{name}: no {window}x{window} window fits {padded} px"));
             }
             side = (padded - window) / layer.stride + 1;

@@ -317,8 +317,25 @@ mod tests {
         config.train.batch = 0;
         config.conv[1].kernels = 63;
         config.head.bias = f32::NAN;
-        let text = config.check().expect_err("three problems").to_string();
-        for says in ["batch = 0", "63 kernels", "fc8: sigma = 0.01, bias = NaN"] {
+        config.conv[2].stride = 0;
+        config.conv[3].pad_before = usize::MAX;
+        config.fc[1].name = "fc6".into();
+        config.fc[0].units = 1 << 40;
+        config.name = "../up".into();
+        config.train.drop_epochs = vec![5, 3];
+        let text = config.check().expect_err("many problems").to_string();
+        for says in [
+            "batch = 0",
+            "63 kernels",
+            "fc8: sigma = ",
+            "bias = NaN",
+            "conv3: kernels, stride",
+            "conv4: kernels, stride",
+            "two layers are called fc6",
+            "fc6: 1099511627776 units",
+            "name = \"../up\"",
+            "drop_epochs = [5, 3]",
+        ] {
             assert!(text.contains(says), "{text}");
         }
     }

@@ -48,7 +48,7 @@ pub(super) struct StageReport {
 impl StageReport {
     /// Prints it.
     pub(super) fn tell(&self, json: bool) -> Result<()> {
-        say(&if json { serde_json::to_string(self)? } else { self.table() });
+        say(&if json { serde_json::to_string(self)? } else { self.table() })?;
         Ok(())
     }
 

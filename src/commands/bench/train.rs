@@ -6,7 +6,7 @@ use crate::{
     cli::BenchTrainArgs,
     commands::{recipe, say},
     config::Config,
-    devices,
+    devices::Share,
     exchange::Times,
     model::Net,
     render::Done,
@@ -61,12 +61,10 @@ struct Report {
 pub(super) fn run(args: &BenchTrainArgs) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
     let compute = &args.compute;
-    let threads = compute.threads.unwrap_or_else(devices::cores);
-    let towers = compute.towers;
-    let cpus = devices::cpus(None, Some(threads), towers, config.towers)?;
-    let devices = cpus.len();
+    let share = Share::new(compute.threads, compute.towers, config.towers)?;
+    let Share { towers: devices, threads } = share;
     let net = Net::new(&config, CLASSES);
-    let mut towers = Towers::start(cpus, &net, &config.train)?;
+    let mut towers = Towers::start(share.cpus()?, &net, &config.train)?;
     let before = peak::gflops(Level::widest(), threads);
     let count = config.train.steps.unwrap_or(STEPS);
     let (mut seconds, times) = steps(&mut towers, &config, count)?;
@@ -91,7 +89,7 @@ pub(super) fn run(args: &BenchTrainArgs) -> Result<Done> {
         memory_mib,
         seconds: times,
     };
-    say(&if args.json { serde_json::to_string(&report)? } else { table(&report) });
+    say(&if args.json { serde_json::to_string(&report)? } else { table(&report) })?;
     Ok(Done::All)
 }
 

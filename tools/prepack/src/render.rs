@@ -126,6 +126,10 @@ fn open_hint(error: &OpenError) -> Option<String> {
         | OpenError::Shard(ShardError::Open { .. }) => {
             Some("pass a folder that `prepack build` wrote".into())
         }
+        OpenError::NoSums { .. } => Some(
+            "leave --verify-source out: only ILSVRC's own archives have published sums".into(),
+        ),
+        OpenError::NotAFolder { .. } => Some("pass the folder that it is in".into()),
         OpenError::Dataset(DatasetError::Newer { .. })
         | OpenError::Shard(ShardError::Newer { .. }) => Some(UPDATE.into()),
         OpenError::Dataset(DatasetError::Invalid { .. }) => {

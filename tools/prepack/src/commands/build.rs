@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
 pub(super) fn tell(out: &Path, report: &PackReport, screen: &Screen) -> Result<()> {
     went_on(report.resumed, screen);
     copies(&report.duplicates, screen);
-    say(&summary(out, report));
+    say(&summary(out, report))?;
     if !report.incomplete.is_empty() {
         bail!(incomplete(out, &report.incomplete));
     }
@@ -66,7 +66,7 @@ fn build_part(config: &PackConfig, part: Part, screen: &Screen) -> Result<()> {
         config.out.display(),
         report.records,
         report.shards_of_all
-    ));
+    ))?;
     Ok(())
 }
 

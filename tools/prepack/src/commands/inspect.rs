@@ -31,7 +31,7 @@ const EIGENVALUES_TORCH: [f64; 3] = [0.2175, 0.0188, 0.0045];
 pub(crate) fn run(args: &InspectArgs, screen: &Screen) -> Result<()> {
     let path = args.path.display();
     let set = Shards::open(&args.path).with_context(|| format!("cannot inspect {path}"))?;
-    say(&describe(&args.path, set.dataset()));
+    say(&describe(&args.path, set.dataset()))?;
     if let Some(png) = &args.png {
         let sheet = contact_sheet(&set).context("cannot draw the sheet")?;
         let (width, height) = (sheet.image.width as u32, sheet.image.height as u32);

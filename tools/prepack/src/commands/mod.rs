@@ -6,11 +6,20 @@ pub(crate) mod synth;
 pub(crate) mod verify;
 pub(crate) mod inspect;
 
-use std::io::Write as _;
+use anyhow::{Context as _, Result};
+use std::io::{ErrorKind, Write as _};
 
 /// Results go to stdout; a closed pipe ends the talk, not the work.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+///
+/// # Errors
+/// If stdout takes them not, as on a full disk.
+fn say(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `1 shard`, `2 shards`.

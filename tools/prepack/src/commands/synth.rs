@@ -28,6 +28,6 @@ pub(crate) fn run(args: &SynthArgs, screen: &Screen) -> Result<()> {
         args.classes,
         args.per_class,
         args.val_per_class
-    ));
+    ))?;
     Ok(())
 }

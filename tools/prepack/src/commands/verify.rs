@@ -15,7 +15,7 @@ pub(crate) fn run(args: &VerifyArgs, screen: &Screen) -> Result<()> {
     let report = pack::verify(&args.path, &|progress| task.show(progress))
         .with_context(|| format!("cannot verify {path}"))?;
     task.finish("read", "records");
-    report.problems.iter().for_each(|problem| say(problem));
+    report.problems.iter().try_for_each(|problem| say(problem))?;
     let problems = report.problems.len() as u64;
     if problems > 0 {
         bail!(Hint::new(
@@ -24,6 +24,6 @@ pub(crate) fn run(args: &VerifyArgs, screen: &Screen) -> Result<()> {
         ));
     }
     let (shards, records) = (count(report.shards, "shard"), count(report.records, "record"));
-    say(&format!("{path}: {shards} with {records}, all whole"));
+    say(&format!("{path}: {shards} with {records}, all whole"))?;
     Ok(())
 }
