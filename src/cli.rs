@@ -100,7 +100,7 @@ impl From<Lighting> for pipeline::augment::Lighting {
 /// What makes the batches of a recipe: preset, then file, then flags.
 #[derive(Debug, Args, Default)]
 pub struct BatchRecipeArgs {
-    /// two-tower-2012 or demo [default: demo without --data, else two-tower-2012].
+    /// two-tower-2012, the default, or demo, that of a run without --data.
     #[arg(long)]
     pub preset: Option<String>,
     /// TOML that overlays the preset, table by table; a list of layers replaces the preset's. See

@@ -1,11 +1,12 @@
 //! What goes to stderr: remarks, progress, warnings and the last error, as text or a JSON object a line.
 
 use clap::ValueEnum;
+use indicatif::MultiProgress;
 use serde_json::json;
 use std::{
     fmt,
-    io::{IsTerminal as _, Write as _},
-    sync::OnceLock,
+    io::{self, IsTerminal as _, Write as _},
+    sync::{LazyLock, OnceLock},
 };
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -25,6 +26,25 @@ pub enum LogFormat {
 }
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The progress bars; what is logged appears above them.
+pub fn bars() -> &'static MultiProgress {
+    &BARS
+}
+
+/// Writes to stderr, above the bars.
+struct Above;
+
+impl io::Write for Above {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| std::io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
 
 /// How important a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +59,10 @@ pub enum Severity {
 pub fn start(format: LogFormat) {
     let _ = FORMAT.set(format); // a second choice changes nothing
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Above)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_ansi(colours()).event_format(Plain).init(),
         LogFormat::Json => log.json().flatten_event(true).without_time().init(),
@@ -80,7 +103,7 @@ pub fn line(severity: Severity, text: &str) -> bool {
         };
         json!({ "level": level, "message": text }).to_string()
     };
-    writeln!(std::io::stderr(), "{text}").is_ok()
+    writeln!(Above, "{text}").is_ok()
 }
 
 /// `warning: ...` in place of tracing's ` WARN`.

@@ -75,7 +75,7 @@ impl Progress {
     /// A bar if stderr is a terminal, else lines.
     pub fn new() -> Self {
         let bar = (log::is_text() && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new(0);
+            let bar = log::bars().add(ProgressBar::new(0));
             let template = if log::colours() {
                 "{prefix} {wide_bar:.cyan/blue} ETA {eta_precise}\n{wide_msg}"
             } else {
@@ -177,10 +177,9 @@ impl Progress {
     }
 
     fn at(&mut self, severity: Severity, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.quiet = !log::line(severity, text)),
-            None if !self.quiet => self.quiet = !log::line(severity, text),
-            None => {}
+        // A closed stderr is no reason to stop training.
+        if !self.quiet {
+            self.quiet = !log::line(severity, text);
         }
     }
 

@@ -67,6 +67,20 @@ impl Drop for RunDir {
     }
 }
 
+/// Gives a checkpoint a second name, or a copy where the file system has no links.
+fn keep_best(path: &Path, folder: &Path) -> io::Result<()> {
+    let (best, beside) = (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
+    // What a run that was killed here left may be a link: a copy would overwrite its other name.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if fs::hard_link(path, &beside).is_err() {
+        fs::copy(path, &beside)?;
+    }
+    fs::rename(beside, best)
+}
+
 /// Renames files that are neither to be used nor to be lost.
 fn set_aside(paths: &[PathBuf]) -> io::Result<()> {
     paths.iter().try_for_each(|path| fs::rename(path, path.with_extension("damaged")))
@@ -143,12 +157,7 @@ impl RunDir {
         checkpoint.store(&path)?;
         let housekeeping = || -> io::Result<()> {
             if best {
-                let (best, beside) =
-                    (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
-                if fs::hard_link(&path, &beside).is_err() {
-                    fs::copy(&path, &beside)?;
-                }
-                fs::rename(beside, best)?;
+                keep_best(&path, &folder)?;
             }
             let mut steps = self.steps()?;
             steps.truncate(steps.len().saturating_sub(keep.max(1)));
@@ -173,7 +182,7 @@ impl RunDir {
         let cannot = |source| RunDirError::Io { path: self.path.clone(), source };
         let (mut damaged, mut newer) = (Vec::new(), Vec::new());
         let steps = self.steps().map_err(cannot)?;
-        for path in steps.iter().rev() {
+        for path in steps.iter().rev().chain(&self.best()) {
             match Checkpoint::load(path) {
                 Ok(checkpoint) => {
                     set_aside(&newer).map_err(cannot)?;
@@ -185,13 +194,12 @@ impl RunDir {
                 }
             }
         }
+        let count = damaged.len();
         match damaged.into_iter().next() {
             None => Ok(Found { checkpoint: None, damaged: vec![] }),
-            Some(newest) => Err(RunDirError::AllDamaged {
-                path: self.path.clone(),
-                count: steps.len(),
-                newest,
-            }),
+            Some(newest) => {
+                Err(RunDirError::AllDamaged { path: self.path.clone(), count, newest })
+            }
         }
     }
 
@@ -225,6 +233,20 @@ mod tests {
         let error = RunDir::open(dir.path(), false).expect_err("it holds a run");
         assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
         RunDir::open(dir.path(), true).expect("resumed");
+    }
+
+    #[test]
+    fn a_link_that_a_killed_run_left_is_not_written_through() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [first, second] = ["step-1", "step-2"].map(|name| dir.path().join(name));
+        fs::write(&first, "1").expect("room");
+        fs::write(&second, "2").expect("room");
+        fs::hard_link(&first, dir.path().join("best.partial")).expect("a link");
+        keep_best(&second, dir.path()).expect("room");
+        assert_eq!(fs::read_to_string(&first).expect("there"), "1");
+        let best = dir.path().join("best.safetensors");
+        assert_eq!(fs::read_to_string(best).expect("there"), "2");
+        assert!(!dir.path().join("best.partial").exists());
     }
 
     #[test]

@@ -213,6 +213,12 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
+            if !loss.is_finite() {
+                bail!(
+                    "the loss is {loss} at step {}: training has diverged at rate {rate}",
+                    self.step
+                );
+            }
             self.metrics
                 .write(&Line::Step {
                     step: self.step,
@@ -233,12 +239,6 @@ impl<M: Memory> Trainer<M> {
                 &after,
             ))));
             before = after;
-            if !loss.is_finite() {
-                bail!(
-                    "the loss is {loss} at step {}: training has diverged at rate {rate}",
-                    self.step
-                );
-            }
             let look = self.plan.config.train.flat_after;
             if self.step <= look && self.step + FLAT_WINDOW > look {
                 self.flat = (self.flat.0 + loss, self.flat.1 + 1);

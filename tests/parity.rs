@@ -17,6 +17,9 @@ const LOSS: f64 = 1e-7;
 /// Of a gradient's norm, relative: measured 6e-6 in conv1, less elsewhere.
 const NORMS: f64 = 1e-4;
 
+/// Of all probes of a tensor together, relative to their norm.
+const PROBES: f64 = 1e-2;
+
 /// Of an element, relative to the root mean square of its tensor. Measured 5e-5, the rounding of
 /// Winograd's sums through eight layers and back; in conv1 1.2e-2: that rounding decides some
 /// near-ties of pool1 the other way, and of 4 pictures every gradient that moves a pixel shows.
@@ -77,6 +80,7 @@ fn weights(net: &Net) -> Vec<Tensor> {
 }
 
 /// Takes the step on `devices` devices of `threads` threads each, from the weights `before`.
+#[expect(clippy::print_stderr, reason = "the parity table: --nocapture shows it")]
 fn step(golden: &Step, before: &[Tensor], devices: usize, threads: usize) {
     let config = config(golden);
     let mut rig = Rig::new(cpus(devices, threads), &config, CLASSES).expect("memory");
@@ -95,11 +99,21 @@ fn step(golden: &Step, before: &[Tensor], devices: usize, threads: usize) {
         let norm = (0..gradient.len).map(|at| g(at).powi(2)).sum::<f64>().sqrt();
         let wanted = gradient.norm;
         assert!((norm / wanted - 1.0).abs() < NORMS, "{name}: norm {norm}, not {wanted}");
+        let (mut worst, mut square, mut wanted_square) = (0.0_f64, 0.0, 0.0);
         for (at, wanted) in gradient.places().zip(&gradient.probes) {
             let near = (g(at) - wanted).abs() < probes(name) * gradient.root_mean_square();
             assert!(near, "{name} at {at}: {}, by PyTorch {wanted}", g(at));
             assert_eq!(after.values[at], before.values[at] + after.velocity[at], "{name}");
+            let error = g(at) - wanted;
+            worst = worst.max(error.abs() / gradient.root_mean_square());
+            (square, wanted_square) = (square + error * error, wanted_square + wanted * wanted);
         }
+        let (norm, probes) = ((norm / wanted - 1.0).abs(), f64::sqrt(square / wanted_square));
+        eprintln!("| `{name}` | {norm:.1e} | {probes:.1e} | {worst:.1e} |");
+        assert!(
+            probes < PROBES,
+            "{name}: the probes together are {probes:e} of their norm off"
+        );
     }
 }
 

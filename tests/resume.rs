@@ -114,17 +114,27 @@ fn a_damaged_newest_checkpoint_gives_way_to_the_one_before() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&newest, bytes).expect("room");
-    let output = succeeds(&mut bench.run("run", &["--resume", "--checkpoint-every", "4"]));
+    let args = ["--resume", "--checkpoint-every", "4", "--keep", "1"];
+    let output = succeeds(&mut bench.run("run", &args));
     let text = stderr(&output);
     assert!(
         text.contains("checksum") && text.contains("falling back to the one before"),
         "{text}"
     );
     assert_eq!(last(&run), straight);
+    assert!(newest.with_extension("damaged").exists(), "it is set aside, not lost");
     for checkpoint in checkpoints(&run) {
         fs::write(checkpoint, "nothing").expect("room");
     }
-    let says = ["none of the 3 checkpoints", "hint: restore one"];
+    let output = succeeds(&mut bench.run("run", &["--resume", "--keep", "1"]));
+    assert!(stderr(&output).contains("best.safetensors"), "{}", stderr(&output));
+    assert_eq!(last(&run), straight);
+    for checkpoint in
+        checkpoints(&run).into_iter().chain([run.join("checkpoints/best.safetensors")])
+    {
+        fs::write(checkpoint, "nothing").expect("room");
+    }
+    let says = ["none of the 2 checkpoints", "hint: restore one"];
     fails(&mut bench.run("run", &["--resume"]), 1, &says);
 }
 
@@ -134,10 +144,45 @@ fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
     succeeds(&mut bench.run("run", &[]));
     let run = bench.path("run");
     let before = last(&run);
-    succeeds(&mut bench.run("run", &["--resume"]));
+    let output = succeeds(&mut bench.run("run", &["--resume"]));
+    assert!(stderr(&output).contains("nothing is left to train: step 18"), "{output:?}");
     assert_eq!(last(&run), before);
+    let says = ["the run is of preset demo, not two-tower-2012", "hint: leave --preset out"];
+    let shards = bench.path("shards").to_string_lossy().into_owned();
+    let args =
+        ["run", "--resume", "--out", "run", "--data", &shards, "--preset", "two-tower-2012"];
+    fails(&mut bench.alexnet(&args), 1, &says);
     let says = ["another recipe: train.rate was", "hint: leave these flags out"];
     fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
-    succeeds(&mut bench.run("run", &["--resume", "--epochs", "4"]));
+    let args = ["--resume", "--epochs", "4", "--towers", "1"];
+    let output = succeeds(&mut bench.run("run", &args));
+    assert!(stderr(&output).contains("had 2 tower actors on 2 threads"), "{output:?}");
     assert_eq!(story(&run).len() as u64, STEPS + 3 + 6 + 1);
+}
+
+#[test]
+fn a_run_goes_on_with_the_pictures_that_it_began_with() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("run", &["--epochs", "1"]));
+    let resume = |data: &str| {
+        let mut command = bench.alexnet(&["run", "--resume", "--out", "run", "--epochs", "2"]);
+        command.arg("--data").arg(bench.path(data));
+        command
+    };
+    // As many pictures, one of them another.
+    let folder = fs::read_dir(bench.path("tree/train")).expect("classes").next();
+    let folder = folder.expect("a class").expect("a class").path();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("files").map(|entry| entry.expect("one").path()).collect();
+    files.sort();
+    fs::copy(&files[1], &files[0]).expect("room");
+    bench.pack("changed");
+    let says = ["the mean image of these", "hint: pass the --data"];
+    fails(&mut resume("changed"), 1, &says);
+    // Fewer.
+    files[..9].iter().for_each(|file| fs::remove_file(file).expect("there"));
+    bench.pack("fewer");
+    let says = ["an epoch had 6 steps, and these 39 images make 4"];
+    fails(&mut resume("fewer"), 1, &says);
+    succeeds(&mut resume("shards"));
 }

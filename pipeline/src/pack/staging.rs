@@ -1,6 +1,7 @@
 //! A folder that is written beside its final name and renamed when it is whole: whoever finds
 //! `OUT` finds all of it, and a run that dies leaves only `OUT.partial`.
 
+use crate::dataset::{self, Split};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -16,6 +17,8 @@ pub enum StagingError {
     Exists { path: PathBuf },
     #[error("another process is writing {}", path.display())]
     Busy { path: PathBuf },
+    #[error("{} would be written over, and no build left {name} there", path.display())]
+    Foreign { path: PathBuf, name: String },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot rename {} to {}", from.display(), to.display())]
@@ -56,8 +59,8 @@ impl Staging {
     /// either.
     ///
     /// # Errors
-    /// If `out` holds anything already, another run writes there, or its parent folder cannot be
-    /// written.
+    /// If `out` holds anything already, another run writes there, `out.partial` holds what none has
+    /// left there, or their parent folder cannot be written.
     pub(crate) fn resume(out: &Path) -> Result<Self, StagingError> {
         // The rename would meet a link itself, not the folder that it leads to.
         let target = if out.is_symlink() { fs::canonicalize(out) } else { Ok(out.into()) };
@@ -86,6 +89,13 @@ impl Staging {
             Err(TryLockError::WouldBlock) => return Err(StagingError::Busy { path: out }),
             // Some network file systems have no locks; there the user has to take care.
             Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        for entry in fs::read_dir(&partial).map_err(StagingError::write(&partial))? {
+            let name = entry.map_err(StagingError::write(&partial))?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            if !is_ours(&name) {
+                return Err(StagingError::Foreign { path: partial, name });
+            }
         }
         Ok(Self { partial, out, stays: false, _lock: lock })
     }
@@ -143,6 +153,15 @@ impl Drop for Staging {
     }
 }
 
+/// Whether packing, merging or synthesis writes something of this name.
+fn is_ours(name: &str) -> bool {
+    let ours = [dataset::FILE, "dataset.partial", dataset::MANIFEST, "manifest.partial"];
+    let split = Split::ALL.iter().any(|split| name == split.to_string());
+    split
+        || ours.contains(&name)
+        || Path::new(name).extension().is_some_and(|end| end == "shard")
+}
+
 fn clear(folder: &Path, is_kept: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -190,6 +209,20 @@ mod tests {
         let error = Staging::create(&out).expect_err("the folder is full");
         assert!(matches!(error, StagingError::Exists { .. }), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn what_no_run_left_is_not_touched() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mine = dir.path().join("out.partial/mine");
+        fs::create_dir_all(mine.parent().expect("one")).expect("writable");
+        fs::write(&mine, "precious").expect("writable");
+        let error = Staging::create(&dir.path().join("out")).expect_err("it is not ours");
+        assert!(
+            matches!(&error, StagingError::Foreign { name, .. } if name == "mine"),
+            "{error}"
+        );
+        assert!(mine.exists());
     }
 
     #[test]

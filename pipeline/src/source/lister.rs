@@ -116,7 +116,12 @@ impl<'a> Lister<'a> {
     /// why.
     pub(super) fn files(&mut self, below: &Path) -> Result<Vec<Found>, OpenError> {
         let entries = self.entries(below)?;
-        let files: Vec<_> = entries.into_iter().filter(|e| e.1 != Kind::Folder).collect();
+        let (inner, files): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(_, kind)| *kind == Kind::Folder);
+        if let Some((name, _)) = inner.first() {
+            let name = below.join(name);
+            self.notes.push(format!("{}: folders within a class are not read", name.display()));
+        }
         let folder = self.folder(below.into(), None);
         let found = |(leaf, _): (OsString, _)| Found {
             folder,

@@ -96,6 +96,15 @@ mod tests {
         assert!(fails(dir.path()).contains("class n9 is not in `train`"));
     }
 
+    #[test]
+    fn folders_within_a_class_are_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        testing::tree(dir.path(), &["n1", "n2"]);
+        fs::create_dir(dir.path().join("train/n1/more")).expect("room");
+        let found = Listing::open(dir.path(), &ListConfig::default()).expect("a tree");
+        assert_eq!(found.notes(), ["train/n1/more: folders within a class are not read"]);
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_are_followed_and_none_that_leads_nowhere_is_lost() {

@@ -112,6 +112,9 @@ fn staging_hint(error: &StagingError) -> String {
         StagingError::Exists { path } => {
             format!("pass another --out, or remove {} first", path.display())
         }
+        StagingError::Foreign { path, .. } => {
+            format!("move it out of {}, or pass another --out", path.display())
+        }
         StagingError::Busy { .. } => {
             "wait for the other process to end, or pass another --out".into()
         }

@@ -189,7 +189,7 @@ fn what_may_not_be_read_or_written_is_told() {
     // One that may be listed but not entered: each file is told.
     mode(&folder, 0o444);
     let ran = run(&out).expect("as before").failed(&["square_stripes 2 of 2"]);
-    assert_eq!(ran.err.matches("reason=\"Permission denied").count(), 2, "{}", ran.err);
+    assert_eq!(ran.err.matches(".jpg: Permission denied").count(), 2, "{}", ran.err);
     mode(&folder, 0o755);
     assert_eq!(Dataset::load(&out).expect("written").splits[0].per_class, [2, 0]);
 }

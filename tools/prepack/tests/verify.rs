@@ -161,5 +161,11 @@ fn what_is_no_set_is_told() {
     let found = problems(&out.join("dataset.json"));
     assert!(found[0].contains("dataset.json: not a shard"), "{found:?}");
     fs::write(out.join("dataset.json"), "{}").expect("room");
-    fails(&out, &["no sound data set: missing field", "hint: pack the images again"]);
+    fails(
+        &out,
+        &[
+            "no sound data set: it does not begin with its checksum",
+            "hint: pack the images again",
+        ],
+    );
 }
