@@ -95,6 +95,24 @@ impl From<Lighting> for pipeline::augment::Lighting {
     }
 }
 
+/// How much of a training picture is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Decode {
+    /// All of it, so that damage anywhere in it is seen.
+    Exact,
+    /// What its crop is made of: faster, and pixels within 2 levels of the exact ones.
+    Region,
+}
+
+impl From<Decode> for pipeline::feed::DecodeMode {
+    fn from(decode: Decode) -> Self {
+        match decode {
+            Decode::Exact => Self::Exact,
+            Decode::Region => Self::Region,
+        }
+    }
+}
+
 /// What makes the recipe: preset, then file, then flags.
 #[derive(Debug, Args, Default)]
 pub struct RecipeArgs {
@@ -130,6 +148,9 @@ pub struct RecipeArgs {
     /// or packed.
     #[arg(long)]
     pub order: Option<Shuffle>,
+    /// How much of a training picture is decoded; validation decodes all.
+    #[arg(long)]
+    pub decode: Option<Decode>,
 }
 
 /// Where and with what to compute.

@@ -135,6 +135,8 @@ fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
     assert_eq!(last(&run), before);
     let says = ["another recipe: train.rate was", "hint: leave these flags out"];
     fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
+    let says = [r#"another recipe: data.decode was "exact" and is "region""#];
+    fails(&mut bench.run("run", &["--resume", "--decode", "region"]), 1, &says);
     succeeds(&mut bench.run("run", &["--resume", "--epochs", "4"]));
     assert_eq!(story(&run).len() as u64, STEPS + 3 + 6 + 1);
 }

@@ -38,6 +38,7 @@ pub fn apply(args: &RecipeArgs, config: &mut Config) {
     train.seed = args.seed.unwrap_or(train.seed);
     train.init = args.init.unwrap_or(train.init);
     config.data.order = args.order.unwrap_or(config.data.order);
+    config.data.decode = args.decode.map_or(config.data.decode, Into::into);
     config.data.lighting = args.lighting.map_or(config.data.lighting, Into::into);
 }
 
