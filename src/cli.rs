@@ -97,6 +97,24 @@ impl From<Lighting> for pipeline::augment::Lighting {
     }
 }
 
+/// How much of a training picture is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Decode {
+    /// All of it, so that damage anywhere in it is seen.
+    Exact,
+    /// What its crop is made of: faster, and pixels within 2 levels of the exact ones.
+    Region,
+}
+
+impl From<Decode> for pipeline::feed::DecodeMode {
+    fn from(decode: Decode) -> Self {
+        match decode {
+            Decode::Exact => Self::Exact,
+            Decode::Region => Self::Region,
+        }
+    }
+}
+
 /// What makes the batches of a recipe: preset, then file, then flags.
 #[derive(Debug, Args, Default)]
 pub struct BatchRecipeArgs {
@@ -120,6 +138,9 @@ pub struct BatchRecipeArgs {
     /// or packed.
     #[arg(long)]
     pub order: Option<Shuffle>,
+    /// How much of a training picture is decoded; validation decodes all.
+    #[arg(long)]
+    pub decode: Option<Decode>,
 }
 
 /// What makes a recipe.

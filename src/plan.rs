@@ -50,6 +50,7 @@ pub fn feed_config(
         workers,
         element: Element::F32,
         lighting: config.data.lighting,
+        decode: config.data.decode,
         on_corrupt,
         mean: None,
         corrupt_max,

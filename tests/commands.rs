@@ -88,9 +88,11 @@ fn eval_scores_what_the_run_scored_and_predict_names_a_picture() {
 #[test]
 fn the_effective_recipe_is_preset_then_file_then_flags() {
     let bench = Bench::new();
-    let args = ["config", "--preset", "demo", "--config", "tiny.toml", "--batch", "7"];
+    let mut args = vec!["config", "--preset", "demo", "--config", "tiny.toml", "--batch", "7"];
+    args.extend(["--decode", "region"]);
     let text = stdout(&succeeds(&mut bench.alexnet(&args)));
-    for line in ["batch = 7", "crop = 20", "momentum = 0.9", "kernels = 8"] {
+    let decode = "decode = \"region\"";
+    for line in ["batch = 7", "crop = 20", "momentum = 0.9", "kernels = 8", decode] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
     let text = stdout(&succeeds(&mut bench.alexnet(&["config", "--annotated"])));

@@ -154,6 +154,8 @@ fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
     fails(&mut bench.alexnet(&args), 1, &says);
     let says = ["another recipe: train.rate was", "hint: leave these flags out"];
     fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
+    let says = [r#"another recipe: data.decode was "exact" and is "region""#];
+    fails(&mut bench.run("run", &["--resume", "--decode", "region"]), 1, &says);
     let args = ["--resume", "--epochs", "4", "--towers", "1"];
     let output = succeeds(&mut bench.run("run", &args));
     assert!(stderr(&output).contains("had 2 tower actors on 2 threads"), "{output:?}");

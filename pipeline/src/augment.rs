@@ -139,12 +139,29 @@ impl Augment {
     /// If a length is wrong or the crop leaves the picture.
     pub fn crop(&self, out: &mut [u8], image: &[u8], draw: &Draw) {
         assert_eq!(image.len(), self.stored * self.stored * 3, "a picture of another size");
+        self.window(out, image, self.stored, draw.x, draw.y, draw);
+    }
+
+    /// The same of what has been cropped already: `image` is `[crop, crop, 3]`, the picture from
+    /// `draw.x` and `draw.y` on.
+    ///
+    /// # Panics
+    /// If a length is wrong.
+    pub fn cropped(&self, out: &mut [u8], image: &[u8], draw: &Draw) {
+        assert_eq!(image.len(), self.crop * self.crop * 3, "a crop of another size");
+        self.window(out, image, self.crop, 0, 0, draw);
+    }
+
+    /// The crop at `(x, y)` of an image with rows of `width` pixels.
+    fn window(
+        &self, out: &mut [u8], image: &[u8], width: usize, x: usize, y: usize, draw: &Draw,
+    ) {
         assert_eq!(out.len(), self.sample_bytes(), "a place of another size");
         let (crop, bytes) = (self.crop, self.element.bytes());
         let rows = self.mean.chunks_exact(crop).zip(out.chunks_exact_mut(crop * bytes));
         for (i, (mean, out)) in rows.enumerate() {
             let (c, v) = (i / crop, i % crop);
-            let start = 3 * ((draw.y + v) * self.stored + draw.x);
+            let start = 3 * ((y + v) * width + x);
             let line = Line {
                 pixels: &image[start..start + 3 * crop],
                 mean,

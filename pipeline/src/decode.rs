@@ -1,8 +1,10 @@
 //! The bytes of an image file to RGB, by what the bytes are and not by the file's name.
 //!
-//! JPEG by zune-jpeg; PNG, GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by `image`. EXIF
-//! orientation is not applied, as in the 2012 pipeline. No input makes it panic.
+//! JPEG by the decoder of [`jpeg`], and what it leaves to others (CMYK, for one) by zune-jpeg; PNG,
+//! GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by `image`. EXIF orientation is not applied,
+//! as in the 2012 pipeline. No input makes it panic.
 
+use crate::jpeg::{self, JpegError, Region};
 use std::{
     io::Cursor,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -47,14 +49,33 @@ pub enum DecodeError {
     Resize { width: usize, height: usize, reason: String },
 }
 
+/// Where a decoded part stands in its picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Pixels in a row of the whole picture.
+    pub width: usize,
+    /// Its rows.
+    pub height: usize,
+    /// The part.
+    pub region: Region,
+}
+
+impl Placed {
+    fn whole(width: usize, height: usize) -> Self {
+        Self { width, height, region: Region { x: 0, y: 0, width, height } }
+    }
+}
+
 /// Decodes one picture at a time.
 #[derive(Debug, Default)]
-pub struct Decoder;
+pub struct Decoder {
+    jpeg: jpeg::Decoder,
+}
 
 impl Decoder {
     /// A decoder.
     pub fn new() -> Self {
-        Self
+        Self::default()
     }
 
     /// Decodes `bytes` into `out`.
@@ -62,6 +83,39 @@ impl Decoder {
     /// # Errors
     /// If they are no whole picture of a sane size.
     pub fn decode(&mut self, bytes: &[u8], out: &mut Image) -> Result<(), DecodeError> {
+        self.guarded(bytes, out, |decoder, out| {
+            let jpeg::Header { width, height, .. } = decoder.decode(bytes, &mut out.rgb)?;
+            if !ends(bytes) {
+                return Err(broken("JPEG", "truncated: no end-of-image marker").into());
+            }
+            Ok(Placed::whole(width, height))
+        })?;
+        Ok(())
+    }
+
+    /// Decodes that part of a picture which `choose` chooses by its width and height, or more: all
+    /// of it, if it is of a kind that is only decoded as a whole. What lies outside of the part may
+    /// be broken.
+    ///
+    /// # Errors
+    /// If the bytes are no picture of a sane size, or by `choose`.
+    pub fn decode_part(
+        &mut self, bytes: &[u8], choose: impl Fn(usize, usize) -> Result<Region, DecodeError>,
+        out: &mut Image,
+    ) -> Result<Placed, DecodeError> {
+        self.guarded(bytes, out, |decoder, out| {
+            let jpeg::Header { width, height, .. } = decoder.header(bytes)?;
+            let region = choose(width, height)?;
+            decoder.decode_region(bytes, region, &mut out.rgb)?;
+            Ok(Placed { width, height, region })
+        })
+    }
+
+    /// Decodes by `ours` what is for our decoder, and by others what is not.
+    fn guarded(
+        &mut self, bytes: &[u8], out: &mut Image,
+        ours: impl Fn(&mut jpeg::Decoder, &mut Image) -> Result<Placed, Fault>,
+    ) -> Result<Placed, DecodeError> {
         let (format, name) = match bytes {
             [] => return Err(DecodeError::Empty),
             [0xFF, 0xD8, ..] => (None, "JPEG"),
@@ -74,11 +128,39 @@ impl Decoder {
             _ => return Err(DecodeError::Unknown),
         };
         // A decoder's panic is a bug of its crate, set off by a file: for us, a broken file.
-        catch_unwind(AssertUnwindSafe(|| match format {
-            None => jpeg(bytes, out),
+        let placed = catch_unwind(AssertUnwindSafe(|| match format {
+            None => match ours(&mut self.jpeg, out) {
+                Ok(placed) => Ok(placed),
+                Err(Fault::Jpeg(JpegError::Unsupported(_))) => zune(bytes, out),
+                Err(Fault::Jpeg(JpegError::TooLarge { width, height })) => {
+                    Err(DecodeError::TooLarge { width, height })
+                }
+                Err(Fault::Jpeg(error)) => Err(broken(name, error.to_string())),
+                Err(Fault::Chosen(error)) => Err(error),
+            },
             Some(format) => other(format, name, bytes, out),
         }))
-        .unwrap_or_else(|_| Err(broken(name, "the decoder gave up")))
+        .unwrap_or_else(|_| Err(broken(name, "the decoder gave up")))?;
+        (out.width, out.height) = (placed.region.width, placed.region.height);
+        Ok(placed)
+    }
+}
+
+/// What keeps our decoder from a picture.
+enum Fault {
+    Jpeg(JpegError),
+    Chosen(DecodeError),
+}
+
+impl From<JpegError> for Fault {
+    fn from(error: JpegError) -> Self {
+        Self::Jpeg(error)
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Self::Chosen(error)
     }
 }
 
@@ -92,7 +174,7 @@ fn check(width: usize, height: usize) -> Result<(), DecodeError> {
     if sane { Ok(()) } else { Err(DecodeError::TooLarge { width, height }) }
 }
 
-fn jpeg(bytes: &[u8], out: &mut Image) -> Result<(), DecodeError> {
+fn zune(bytes: &[u8], out: &mut Image) -> Result<Placed, DecodeError> {
     let options = DecoderOptions::default()
         .set_max_width(usize::from(u16::MAX)) // our own limit tells the size
         .set_max_height(usize::from(u16::MAX))
@@ -108,8 +190,7 @@ fn jpeg(bytes: &[u8], out: &mut Image) -> Result<(), DecodeError> {
     if !ends(bytes) {
         return Err(broken("JPEG", "truncated: no end-of-image marker"));
     }
-    (out.width, out.height) = (width, height);
-    Ok(())
+    Ok(Placed::whole(width, height))
 }
 
 /// Whether the end-of-image marker follows the header; zune-jpeg fills what is missing with grey.
@@ -127,7 +208,7 @@ fn ends(bytes: &[u8]) -> bool {
 
 fn other(
     format: image::ImageFormat, name: &'static str, bytes: &[u8], out: &mut Image,
-) -> Result<(), DecodeError> {
+) -> Result<Placed, DecodeError> {
     let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits(); // ours are checked before the pixels are decoded
     let (width, height) = image::ImageReader::with_format(Cursor::new(bytes), format)
@@ -135,10 +216,9 @@ fn other(
         .map_err(|e| broken(name, e.to_string()))?;
     check(width as usize, height as usize)?;
     let picture = reader.decode().map_err(|e| broken(name, e.to_string()))?.into_rgb8();
-    (out.width, out.height) = (width as usize, height as usize);
     out.rgb.clear();
     out.rgb.extend_from_slice(picture.as_raw());
-    Ok(())
+    Ok(Placed::whole(width as usize, height as usize))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod shard;
 pub mod source;
 pub mod order;
+pub mod jpeg;
 pub mod decode;
 pub mod resize;
 pub mod augment;

@@ -59,6 +59,7 @@ fn apply_batches(args: &BatchRecipeArgs, config: &mut Config) {
     train.seed = args.seed.unwrap_or(train.seed);
     data.order = args.order.unwrap_or(data.order);
     data.lighting = args.lighting.map_or(data.lighting, Into::into);
+    data.decode = args.decode.map_or(data.decode, Into::into);
 }
 
 /// Results go to stdout; a closed pipe ends the talk, not the work.

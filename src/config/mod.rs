@@ -1,6 +1,6 @@
 //! The recipe of a run: preset < the user's TOML < flags, checked once, all problems at once.
 
-use pipeline::{augment::Lighting, order::Shuffle};
+use pipeline::{augment::Lighting, feed::DecodeMode, order::Shuffle};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -70,6 +70,9 @@ pub struct Data {
     /// How training samples are ordered.
     #[serde(default)]
     pub order: Shuffle,
+    /// How much of a training picture is decoded.
+    #[serde(default)]
+    pub decode: DecodeMode,
 }
 
 /// Section 5.

@@ -19,6 +19,7 @@ use crate::{
     trace::Trace,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io,
@@ -43,6 +44,21 @@ pub enum OnCorrupt {
     Fail,
 }
 
+/// How much of a picture is decoded for a crop of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecodeMode {
+    /// All of it: it is rescaled to the stored square, of which the crop is cut. What is broken
+    /// anywhere in a picture is noticed each time that it is read.
+    #[default]
+    Exact,
+    /// What the crop is made of, and this is rescaled to the crop at once: up to 2 levels from the
+    /// exact pixels, nearly always none (see [`Resizer::window`](crate::resize::Resizer::window)).
+    /// Of a picture file, what is broken outside of the crop is not noticed; of a shard, it is, by
+    /// the record's checksum.
+    Region,
+}
+
 /// The settings of a feed.
 #[derive(Debug, Clone)]
 pub struct FeedConfig {
@@ -60,6 +76,8 @@ pub struct FeedConfig {
     pub element: Element,
     /// Of training samples.
     pub lighting: Lighting,
+    /// Of training samples that are not stored as raw pixels; in evaluation all is decoded.
+    pub decode: DecodeMode,
     /// Of training samples.
     pub on_corrupt: OnCorrupt,
     /// The mean image `[3, stored, stored]`, where it is not the data set's own: a net is tested
@@ -145,7 +163,7 @@ impl<M: Memory> Feed<M> {
         Self::start(source, config, slots, plan, first_step..first_step + steps)
     }
 
-    /// Every sample of a split once, in order: centre crops, no lighting.
+    /// Every sample of a split once, in order: centre crops of whole pictures, no lighting.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -154,7 +172,8 @@ impl<M: Memory> Feed<M> {
     ) -> Result<Self, FeedError> {
         let len = source.len(split);
         let batches = len.div_ceil(config.batch as u64);
-        let config = FeedConfig { on_corrupt: OnCorrupt::Fail, ..config.clone() };
+        let (decode, on_corrupt) = (DecodeMode::Exact, OnCorrupt::Fail);
+        let config = FeedConfig { decode, on_corrupt, ..config.clone() };
         Self::start(source, &config, slots, Plan::Evaluate { split, len }, 0..batches)
     }
 

@@ -9,10 +9,12 @@ const SIZE: usize = 12;
 const CROP: usize = 8;
 const BATCH: usize = 4;
 
-/// Raw pictures made up on the spot, of three classes by turns; some cannot be read.
+/// Pictures made up on the spot, of three classes by turns; some cannot be read.
 #[derive(Debug)]
 struct Made {
     len: u64,
+    /// As files of some size, not raw.
+    jpegs: bool,
     corrupt: Vec<u64>,
     panics: Option<u64>,
     classes: Vec<Class>,
@@ -30,7 +32,7 @@ impl Made {
             eigenvectors: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
         };
         let classes = (0..3).map(class).collect();
-        Self { len, corrupt: vec![], panics: None, classes, statistics }
+        Self { len, jpegs: false, corrupt: vec![], panics: None, classes, statistics }
     }
 }
 
@@ -55,8 +57,17 @@ impl Source for Made {
     ) -> Result<Encoded<'a>, SampleError> {
         assert_ne!(self.panics, Some(index), "a made-up bug");
         let mut draws = Draws::new(9, 0, 0, index);
-        let len = if self.corrupt.contains(&index) { 7 } else { SIZE * SIZE * 3 };
         scratch.clear();
+        if self.jpegs {
+            let (width, height) = (20 + 3 * (index % 4), 31 - 2 * (index % 5));
+            let smooth = (0..width * height * 3).map(|i| (i * (index + 3) / 40) as u8);
+            let smooth: Vec<u8> = smooth.collect();
+            let encoder = jpeg_encoder::Encoder::new(&mut *scratch, 90);
+            let colour = jpeg_encoder::ColorType::Rgb;
+            encoder.encode(&smooth, width as u16, height as u16, colour).expect("a picture");
+            return Ok(Encoded { encoding: Encoding::Original, bytes: scratch });
+        }
+        let len = if self.corrupt.contains(&index) { 7 } else { SIZE * SIZE * 3 };
         scratch.extend((0..len).map(|_| draws.next_u32() as u8));
         // Workers overtake one another.
         std::thread::sleep(std::time::Duration::from_micros(u64::from(draws.below(300))));
@@ -79,6 +90,7 @@ fn config(workers: usize, on_corrupt: OnCorrupt) -> FeedConfig {
         workers,
         element: Element::F32,
         lighting: Lighting::Stddev,
+        decode: DecodeMode::Exact,
         on_corrupt,
         mean: None,
         corrupt_max: 100,
@@ -137,6 +149,28 @@ fn the_bytes_are_the_same_for_any_workers_and_any_first_step() {
     assert!(one == run(2, 0, 10));
     assert!(one == run(16, 0, 10));
     assert!(one[5..] == run(3, 5, 5));
+}
+
+#[test]
+fn crops_of_decoded_regions_are_those_of_whole_pictures_for_any_workers() {
+    let run = |decode, workers| {
+        let config = FeedConfig { decode, ..config(workers, OnCorrupt::Fail) };
+        train(Made { jpegs: true, ..Made::new(18) }, &config, 0, 6).expect("sound")
+    };
+    let (exact, regions) = (run(DecodeMode::Exact, 2), run(DecodeMode::Region, 1));
+    assert!(regions == run(DecodeMode::Region, 3));
+    let mut off = 0;
+    for ((_, exact), (_, region)) in exact.iter().zip(&regions) {
+        let [exact, region] =
+            [exact, region].map(|bytes| bytemuck::cast_slice::<u8, f32>(bytes));
+        for (exact, region) in exact.iter().zip(region) {
+            // Two levels, divided by 1.1 as the source does.
+            assert!((exact - region).abs() < 2.01 / 1.1, "{exact}, {region}");
+            off += usize::from(exact != region);
+        }
+    }
+    let values = 6 * BATCH * 3 * CROP * CROP;
+    assert!(off * 20 < values, "{off} of {values} differ");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! A worker: one sample at a time, from its source to its place in a slot.
 
-use super::{FeedConfig, FeedError, OnCorrupt, Outcome, SKIPPED};
+use super::{DecodeMode, FeedConfig, FeedError, OnCorrupt, Outcome, SKIPPED};
 use crate::{
     augment::{Augment, Draw},
     dataset::{Encoding, Split},
     decode::DecodeError,
-    resize::Stored,
+    resize::{Stored, Window},
     ring::{Cell, Memory},
     source::{SampleError, Source},
     stats::{Counters, Stage},
@@ -138,13 +138,25 @@ impl Job {
             }
             encoded.bytes
         } else {
-            stored.decode(encoded).map_err(place)?;
+            match self.config.decode {
+                DecodeMode::Exact => stored.decode(encoded),
+                DecodeMode::Region => {
+                    let window = Window { x: draw.x, y: draw.y, side: self.config.crop };
+                    stored.decode_window(encoded, size, window)
+                }
+            }
+            .map_err(place)?;
             watch.lap(Stage::Decode);
             stored.resize(size, square).map_err(place)?;
             watch.lap(Stage::Resize);
             square
         };
-        self.augment.crop(out, image, draw);
+        // Raw or exact, it is the stored square; else the crop of it.
+        if image.len() == size * size * 3 {
+            self.augment.crop(out, image, draw);
+        } else {
+            self.augment.cropped(out, image, draw);
+        }
         watch.lap(Stage::Augment);
         Ok(())
     }
