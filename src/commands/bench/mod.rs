@@ -1,6 +1,14 @@
 //! `alexnet bench`: one part of the program at a time, beside what bounds it.
 
 mod memory;
+mod rounds;
+mod set;
+mod report;
+mod storage;
+mod decode;
+mod resize;
+mod augment;
+mod pipeline;
 mod train;
 
 use crate::{cli::BenchCommand, render::Done};
@@ -13,5 +21,10 @@ use anyhow::Result;
 pub fn run(command: &BenchCommand) -> Result<Done> {
     match command {
         BenchCommand::Train(args) => train::run(args),
+        BenchCommand::Storage(args) => storage::run(args),
+        BenchCommand::Decode(args) => decode::run(args),
+        BenchCommand::Resize(args) => resize::run(args),
+        BenchCommand::Augment(args) => augment::run(args),
+        BenchCommand::Pipeline(args) => pipeline::run(args),
     }
 }

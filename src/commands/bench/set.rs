@@ -1,9 +1,12 @@
 //! Pictures of a data set in memory, for benches of single stages.
 
-use crate::{cli::BenchStageArgs, devices, render::Hint};
+use super::report::{Row, StageReport};
+use crate::{cli::BenchStageArgs, config::Config, devices, render::Hint};
 use anyhow::{Context as _, Result, ensure};
 use pipeline::{
     dataset::{Encoding, Split},
+    random::Draws,
+    resize::Window,
     source::{self, Encoded, Source},
 };
 use std::sync::Arc;
@@ -23,7 +26,12 @@ impl Set {
         let threads = args.threads.unwrap_or_else(devices::cores);
         let source =
             source::open(&args.data, stored, threads).context("cannot open the data set")?;
-        let images = source.len(Split::Train).min(args.images as u64);
+        ensure!(
+            args.seconds.is_finite() && args.seconds >= 0.0,
+            "--seconds {}: 0 or more",
+            args.seconds
+        );
+        let images = source.len(Split::Train).min(u64::from(args.images));
         ensure!(images > 0, "{} has no training images", args.data.display());
         let (mut scratch, mut encoding) = (vec![], Encoding::Raw);
         let mut records = Vec::new();
@@ -54,8 +62,39 @@ impl Set {
         Encoded { encoding: self.encoding, bytes: &self.records[index] }
     }
 
-    /// Mean size of a record, bytes.
-    pub(super) fn bytes(&self) -> f64 {
-        self.records.iter().map(Vec::len).sum::<usize>() as f64 / self.records.len() as f64
+    /// What was found of a stage.
+    pub(super) fn report(&self, stage: &'static str, rows: Vec<Row>) -> StageReport {
+        let bytes = self.records.iter().map(Vec::len).sum::<usize>();
+        StageReport {
+            stage,
+            data: self.source.describe(),
+            images: self.records.len(),
+            bytes_per_image: bytes as f64 / self.records.len() as f64,
+            threads: self.threads,
+            rows,
+        }
+    }
+}
+
+/// The windows of training crops.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) stored: usize,
+    pub(super) crop: usize,
+}
+
+impl Windows {
+    /// Those of the 2012 recipe.
+    pub(super) fn new() -> Result<Self> {
+        let config = Config::load("two-tower-2012", None)?;
+        Ok(Self { stored: config.data.stored, crop: config.data.crop })
+    }
+
+    /// That of image `index`, as chance has it.
+    pub(super) fn of(&self, index: usize) -> Window {
+        let mut draws = Draws::new(1, 0, 0, index as u64);
+        let places = (self.stored - self.crop + 1) as u32;
+        let [x, y] = [(); 2].map(|()| draws.below(places) as usize);
+        Window { x, y, side: self.crop }
     }
 }

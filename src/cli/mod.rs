@@ -1,5 +1,9 @@
 //! The command line.
 
+mod bench;
+
+pub use bench::{BenchCommand, BenchPipelineArgs, BenchStageArgs, BenchTrainArgs};
+
 use crate::{config::Init, log::LogFormat};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -299,27 +303,6 @@ pub struct ConfigArgs {
     /// Print the preset as it is written, with its comments.
     #[arg(long)]
     pub annotated: bool,
-}
-
-/// What `alexnet bench` measures.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Whole training steps on a made-up batch: no pipeline.
-    Train(Box<BenchTrainArgs>),
-}
-
-/// `alexnet bench train`.
-#[derive(Debug, Args)]
-pub struct BenchTrainArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "its fields have theirs")]
-    pub recipe: RecipeArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "its fields have theirs")]
-    pub compute: ComputeArgs,
-    /// One line of JSON in place of the table.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

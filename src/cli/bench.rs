@@ -1,0 +1,103 @@
+//! The command line of `alexnet bench`.
+
+use super::{BatchRecipeArgs, ComputeArgs, RecipeArgs, count};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// What `alexnet bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Whole training steps on a made-up batch: no pipeline.
+    Train(Box<BenchTrainArgs>),
+    /// Records as they are stored, read in a training order.
+    Storage(BenchStageArgs),
+    /// Files to pixels, whole pictures and regions of crops.
+    Decode(BenchStageArgs),
+    /// Pixels to the stored square, and to crops of it.
+    Resize(BenchStageArgs),
+    /// Stored squares to the elements of a slot.
+    Augment(BenchStageArgs),
+    /// All of it: the feed of a run, whose batches nobody uses.
+    Pipeline(Box<BenchPipelineArgs>),
+}
+
+/// `alexnet bench train`.
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub compute: ComputeArgs,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `alexnet bench` of one stage of the pipeline.
+#[derive(Debug, Args)]
+pub struct BenchStageArgs {
+    /// Shards that `prepack build` wrote, or train/CLASS/* and val/CLASS/*.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The first so many training images.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Threads [default: all cores].
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// Measure each thing, and its bound by turns with it, for so long.
+    #[arg(long, default_value_t = 3.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `alexnet bench pipeline`.
+#[derive(Debug, Args)]
+pub struct BenchPipelineArgs {
+    /// Shards that `prepack build` wrote, or train/CLASS/* and val/CLASS/*.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: BatchRecipeArgs,
+    /// Data workers [default: all cores].
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
+    pub workers: Option<usize>,
+    /// What slots are made of.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub element: Element,
+    /// Measure for so long, after as long a warm-up as an epoch, or this.
+    #[arg(long, default_value_t = 10.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// Record a timeline of actors, slots and queues here, for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a value of a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Element {
+    /// Single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+}
+
+impl From<Element> for pipeline::augment::Element {
+    fn from(element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32,
+            Element::F16 => Self::F16,
+            Element::Bf16 => Self::Bf16,
+        }
+    }
+}
