@@ -57,6 +57,8 @@ pub struct Meta {
     pub schedule: Schedule,
     /// What carried the net.
     pub share: Share,
+    /// How the training pictures were rescaled.
+    pub filter: String,
 }
 
 /// A checkpoint that cannot be written or read.
@@ -230,6 +232,7 @@ mod tests {
                 steps_per_epoch: 5,
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
                 share: Share { towers: 2, threads: 5 },
+                filter: "bilinear".into(),
             },
         }
     }

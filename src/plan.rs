@@ -2,7 +2,6 @@
 
 use crate::{checkpoint::Checkpoint, config::Config, devices::Share, rundir::RunDir};
 use pipeline::{
-    augment::Element,
     feed::{FeedConfig, OnCorrupt},
     source::Source,
     trace::Trace,
@@ -43,17 +42,13 @@ pub fn feed_config(
     config: &Config, workers: usize, on_corrupt: OnCorrupt, corrupt_max: u64,
 ) -> FeedConfig {
     FeedConfig {
-        batch: config.train.batch,
-        crop: config.data.crop,
         seed: config.train.seed,
         shuffle: config.data.order,
         workers,
-        element: Element::F32,
         lighting: config.data.lighting,
         decode: config.data.decode,
         on_corrupt,
-        mean: None,
         corrupt_max,
-        trace: Trace::off(),
+        ..FeedConfig::new(config.train.batch, config.data.crop)
     }
 }

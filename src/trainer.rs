@@ -343,6 +343,7 @@ impl<M: Memory> Trainer<M> {
                 steps_per_epoch: self.steps_per_epoch,
                 schedule: self.schedule,
                 share: self.plan.share,
+                filter: self.plan.source.filter().to_owned(),
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;

@@ -1,6 +1,7 @@
 //! The commands that look and do not train.
 
 use crate::program::{Bench, checkpoints, fails, succeeds};
+use pipeline::dataset::Dataset;
 use safetensors::{Dtype, SafeTensors};
 use std::{fs, process::Output};
 
@@ -50,6 +51,25 @@ fn a_batch_has_the_same_bytes_for_any_workers_from_shards_and_from_the_tree() {
         bench.alexnet(&["batch", "--preset", "demo", "--step", "6", "--data", "shards"]);
     beyond.args(["--config", "tiny.toml"]);
     fails(&mut beyond, 1, &["--step 6: an epoch has 6 steps of 8"]);
+}
+
+#[test]
+fn eval_refuses_pictures_that_were_rescaled_in_another_way() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("run", &["--epochs", "1"]));
+    let checkpoint = checkpoints(&bench.path("run")).pop().expect("a checkpoint");
+    let shards = bench.path("shards");
+    let mut dataset = Dataset::load(&shards).expect("a data set");
+    dataset.filter = "nearest".into();
+    dataset.store(&shards).expect("room");
+    let eval = |more: &[&str]| {
+        let mut command = bench.alexnet(&["eval"]);
+        command.arg("--checkpoint").arg(&checkpoint).arg("--data").arg(&shards).args(more);
+        command
+    };
+    let says = ["rescaled by \"nearest\"", "hint: pack the images again", "--any-filter"];
+    fails(&mut eval(&[]), 1, &says);
+    succeeds(&mut eval(&["--any-filter"]));
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn checkpoint() -> Checkpoint {
         Tensor { name, shape, velocity: values.iter().map(|v| -v).collect(), values }
     });
     let schedule = Schedule { epochs_done: 2, drops: 1, waited: 1, best_error: Some(0.25) };
+    let filter = "shorter side, antialiased bilinear, centre square".to_owned();
     let share = Share { towers: 2, threads: 4 };
     Checkpoint {
         tensors: tensors.collect(),
@@ -59,6 +60,7 @@ fn checkpoint() -> Checkpoint {
             steps_per_epoch: 5,
             schedule,
             share,
+            filter,
         },
     }
 }

@@ -250,6 +250,9 @@ pub struct EvalArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub compute: ComputeArgs,
+    /// Score pictures that were rescaled in another way than those of the training, too.
+    #[arg(long)]
+    pub any_filter: bool,
     /// Images scored at a time [default: the checkpoint's batch].
     #[arg(long)]
     pub batch: Option<usize>,

@@ -50,6 +50,16 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
             format!("pack the images again with --size {size}"),
         )
     );
+    let (trained, found) = (&checkpoint.meta.filter, source.filter());
+    ensure!(
+        args.any_filter || found == trained,
+        Hint::new(
+            format!(
+                "the pictures were rescaled by \"{found}\", those of the training by \"{trained}\""
+            ),
+            "pack the images again with this program, or pass --any-filter",
+        )
+    );
     let net = Net::new(config, checkpoint.meta.classes.len());
     let devices = Share::new(compute.threads, compute.towers, config.towers)?.cpus()?;
     let mut towers = Towers::start(devices, &net, &config.train)?;

@@ -62,7 +62,8 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     }
     let devices = share.cpus()?;
     run.store_config(&config).context("cannot start the run")?;
-    remark(&share.describe(compute.device));
+    let workers = compute.workers();
+    remark(&format!("{}; {workers} data workers", share.describe(compute.device)));
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",
@@ -278,6 +279,12 @@ fn same_pictures(checkpoint: &Checkpoint, source: &dyn Source) -> Result<()> {
         format!(
             "an epoch had {} steps, and these {images} images make {steps}",
             meta.steps_per_epoch
+        )
+    } else if source.filter() != meta.filter {
+        format!(
+            "they were rescaled by \"{}\", and these by \"{}\"",
+            meta.filter,
+            source.filter()
         )
     } else if source.statistics().mean != checkpoint.mean {
         "the mean image of these training images is another one".into()

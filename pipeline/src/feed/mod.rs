@@ -24,6 +24,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::Arc,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -87,6 +88,32 @@ pub struct FeedConfig {
     pub corrupt_max: u64,
     /// Where actors, slots and queues are recorded.
     pub trace: Trace,
+}
+
+impl FeedConfig {
+    /// What suits training on all cores: seed 0, a global shuffle, single precision, the 2012 lighting,
+    /// whole pictures, and a corrupt sample's place taken by the next of its class, 100 times at most.
+    pub fn new(batch: usize, crop: usize) -> Self {
+        Self {
+            batch,
+            crop,
+            seed: 0,
+            shuffle: Shuffle::Global,
+            workers: available_parallelism().map_or(1, usize::from),
+            element: Element::F32,
+            lighting: Lighting::Stddev,
+            decode: DecodeMode::Exact,
+            on_corrupt: OnCorrupt::Substitute,
+            mean: None,
+            corrupt_max: 100,
+            trace: Trace::off(),
+        }
+    }
+
+    /// Bytes of a slot.
+    pub const fn slot_bytes(&self) -> usize {
+        slot_bytes(self.batch, self.crop, self.element)
+    }
 }
 
 /// Why a feed ended early.

@@ -240,16 +240,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let out = dir.path().join("out");
         let mut staging = Staging::create(&out)?;
-        for name in ["a", "b"] {
+        for name in ["a.shard", "b.shard"] {
             fs::write(staging.path().join(name), name).map_err(StagingError::write(&out))?;
         }
         staging.keep();
         drop(staging);
         let staging = Staging::resume(&out)?;
-        staging.clear(|name| name == "b")?;
+        staging.clear(|name| name == "b.shard")?;
         staging.commit()?;
         assert_eq!(fs::read_dir(&out).expect("readable").count(), 1);
-        assert_eq!(fs::read(out.join("b")).expect("readable"), b"b");
+        assert_eq!(fs::read(out.join("b.shard")).expect("readable"), b"b.shard");
         Ok(())
     }
 

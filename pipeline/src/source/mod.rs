@@ -22,6 +22,7 @@ pub(crate) mod testing;
 use crate::{
     dataset::{self, Class, DatasetError, Encoding, Split, Statistics},
     decode::DecodeError,
+    resize::FILTER,
     shard::ShardError,
 };
 use std::{
@@ -76,6 +77,10 @@ pub trait Source: Send + Sync + Debug {
     }
     /// Where a sample stands, for messages.
     fn place(&self, split: Split, index: u64) -> String;
+    /// How its pictures come to their stored size.
+    fn filter(&self) -> &str {
+        FILTER
+    }
     /// One line: what was found.
     fn describe(&self) -> String;
 }

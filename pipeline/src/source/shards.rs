@@ -165,6 +165,10 @@ impl Source for Shards {
         format!("{}: record {record} at byte {}", shard.path().display(), shard.offset(record))
     }
 
+    fn filter(&self) -> &str {
+        &self.dataset.filter
+    }
+
     fn describe(&self) -> String {
         let shards = self.splits.iter().map(|part| part.shards.len()).sum::<usize>();
         format!(

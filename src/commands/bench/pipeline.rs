@@ -45,6 +45,8 @@ const BOUND_SHARE: f64 = 0.3;
 #[derive(Debug, Serialize)]
 struct Report {
     data: String,
+    /// Of a record, mean.
+    bytes_per_image: f64,
     batch: usize,
     workers: usize,
     element: String,
@@ -82,21 +84,16 @@ pub(super) fn run(args: &BenchPipelineArgs) -> Result<Done> {
         ..feed_config(&config, workers, OnCorrupt::Fail, 0)
     };
     check(&source, &feed)?;
-    let (bound, bound_before) = bound(source.as_ref(), &feed, args.seconds * BOUND_SHARE)?;
+    let bound_before = bound(source.as_ref(), &feed, args.seconds * BOUND_SHARE)?;
     let measured = measure(&source, &feed, args.seconds)?;
     if let Err(error) = trace.finish() {
         warn(&format!("the timeline is not whole: {error}"));
     }
     // The machine may have been faster before or after: the bound is the higher one.
-    let (_, bound_after) = self::bound(source.as_ref(), &feed, args.seconds * BOUND_SHARE)?;
-    let report = report(
-        &config,
-        source.as_ref(),
-        &feed,
-        &measured,
-        bound,
-        bound_before.max(bound_after),
-    );
+    let bound_after = bound(source.as_ref(), &feed, args.seconds * BOUND_SHARE)?;
+    let images_per_s = bound_before.images_per_s.max(bound_after.images_per_s);
+    let bound = Bound { images_per_s, ..bound_before };
+    let report = report(&config, source.as_ref(), &feed, &measured, &bound);
     say(&if args.json { serde_json::to_string(&report)? } else { table(&report) })?;
     Ok(Done::All)
 }
@@ -162,16 +159,26 @@ fn measure(source: &Arc<dyn Source>, config: &FeedConfig, seconds: f64) -> Resul
     })
 }
 
+/// What bounds a feed.
+struct Bound {
+    name: &'static str,
+    images_per_s: f64,
+    /// Of a record, mean.
+    bytes: f64,
+}
+
 /// What bounds a feed, and how many images a second it would allow.
-fn bound(source: &dyn Source, feed: &FeedConfig, seconds: f64) -> Result<(&'static str, f64)> {
+fn bound(source: &dyn Source, feed: &FeedConfig, seconds: f64) -> Result<Bound> {
     let records = source.len(Split::Train).min(BOUND_RECORDS);
-    let mut files: Vec<Vec<u8>> = vec![];
+    let (mut files, mut bytes): (Vec<Vec<u8>>, f64) = (vec![], 0.0);
     for i in 0..records {
         let mut scratch = vec![];
         let encoded = source.read(Split::Train, i, &mut scratch)?;
         if encoded.encoding == Encoding::Raw {
+            bytes = encoded.bytes.len() as f64;
             break;
         }
+        bytes += encoded.bytes.len() as f64 / records as f64;
         files.push(encoded.bytes.to_vec());
     }
     if files.is_empty() {
@@ -189,19 +196,20 @@ fn bound(source: &dyn Source, feed: &FeedConfig, seconds: f64) -> Result<(&'stat
             }
         };
         let rates = by_turns(feed.workers, feed.batch * slots.len(), seconds, &fill, &fill);
-        return Ok(("filling the slots", rates.bound.max(rates.measured)));
+        let images_per_s = rates.bound.max(rates.measured);
+        return Ok(Bound { name: "filling the slots", images_per_s, bytes });
     }
     let entropy = |_| {
         let (mut decoder, files) = (jpeg::Decoder::new(), &files);
         move |i: usize| drop(decoder.decode_coefficients(&files[i]))
     };
     let rates = by_turns(feed.workers, files.len(), seconds, &entropy, &entropy);
-    Ok(("entropy decoding alone", rates.bound.max(rates.measured)))
+    let images_per_s = rates.bound.max(rates.measured);
+    Ok(Bound { name: "entropy decoding alone", images_per_s, bytes })
 }
 
 fn report(
-    config: &Config, source: &dyn Source, feed: &FeedConfig, measured: &Measured,
-    bound: &'static str, bound_images_per_s: f64,
+    config: &Config, source: &dyn Source, feed: &FeedConfig, measured: &Measured, bound: &Bound,
 ) -> Report {
     let mut intervals = measured.intervals.clone();
     intervals.sort();
@@ -215,6 +223,7 @@ fn report(
         >> 20;
     Report {
         data: source.describe(),
+        bytes_per_image: bound.bytes,
         batch: feed.batch,
         workers: feed.workers,
         element: format!("{:?}", feed.element).to_lowercase(),
@@ -222,9 +231,9 @@ fn report(
         order: config.data.order.to_string(),
         batches: intervals.len(),
         images_per_s,
-        bound,
-        bound_images_per_s,
-        share_of_bound: images_per_s / bound_images_per_s,
+        bound: bound.name,
+        bound_images_per_s: bound.images_per_s,
+        share_of_bound: images_per_s / bound.images_per_s,
         interval_p50_ms: percentile(50),
         interval_p99_ms: percentile(99),
         memory_mib: measured.anonymous_mib.map(|mib| mib.saturating_sub(slots_mib)),
