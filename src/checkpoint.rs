@@ -5,7 +5,8 @@
 //! rest as JSON. The same run gives the same bytes: there is no time, path or host name in it.
 
 use crate::{
-    config::Config, devices::Share, files::write_whole, schedule::Schedule, weights::Tensor,
+    algorithms::Algorithms, config::Config, devices::Share, files::write_whole,
+    schedule::Schedule, weights::Tensor,
 };
 use pipeline::dataset::Class;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -57,6 +58,9 @@ pub struct Meta {
     pub schedule: Schedule,
     /// What carried the net.
     pub share: Share,
+    /// How the layers are computed; empty before there were records.
+    #[serde(default)]
+    pub algorithms: Algorithms,
 }
 
 /// A checkpoint that cannot be written or read.
@@ -224,12 +228,13 @@ mod tests {
             mean: vec![7.0; 3 * 16 * 16],
             meta: Meta {
                 format: FORMAT,
-                config,
                 classes,
                 step: 12,
                 steps_per_epoch: 5,
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
                 share: Share { towers: 2, threads: 5 },
+                algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),
+                config,
             },
         }
     }

@@ -2,6 +2,7 @@
 //! writes those that are missing under `tests/golden/formats`: once, when a format gets a version.
 
 use alexnet::{
+    algorithms::Algorithms,
     checkpoint::{Checkpoint, Meta},
     config::Config,
     devices::Share,
@@ -59,6 +60,7 @@ fn checkpoint() -> Checkpoint {
             steps_per_epoch: 5,
             schedule,
             share,
+            algorithms: Algorithms::default(),
         },
     }
 }

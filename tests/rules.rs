@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Where `unsafe` may stand: mapped files, the ring's cells, and the files of vector instructions.
-const UNSAFE: [&str; 13] = [
+const UNSAFE: [&str; 14] = [
     "pipeline/src/shard.rs",
     "pipeline/src/ring.rs",
     "pipeline/src/jpeg/entropy/bmi2.rs",
@@ -17,6 +17,7 @@ const UNSAFE: [&str; 13] = [
     "pipeline/src/jpeg/colour/avx512.rs",
     "gpu/src/cpu/simd.rs",
     "gpu/src/cpu/tile.rs",
+    "gpu/src/cpu/pairs.rs",
     "gpu/src/cpu/vector/mod.rs",
     "gpu/src/cpu/vector/avx2.rs",
     "gpu/src/cpu/vector/avx512.rs",

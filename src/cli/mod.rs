@@ -4,7 +4,10 @@ mod bench;
 
 pub use bench::{BenchCommand, BenchPipelineArgs, BenchStageArgs, BenchTrainArgs};
 
-use crate::{config::Init, log::LogFormat};
+use crate::{
+    config::{Dtype, Init},
+    log::LogFormat,
+};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{RangedU64ValueParser, TypedValueParser},
@@ -165,6 +168,9 @@ pub struct RecipeArgs {
     /// First weights.
     #[arg(long)]
     pub init: Option<Init>,
+    /// What layers multiply; sums, weights and velocities are f32.
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
 }
 
 /// Where and with what to compute.
