@@ -2,7 +2,9 @@
 
 mod bench;
 
-pub use bench::{BenchCommand, BenchPipelineArgs, BenchStageArgs, BenchTrainArgs};
+pub use bench::{
+    BenchCommand, BenchLayersArgs, BenchPipelineArgs, BenchStageArgs, BenchStepArgs,
+};
 
 use crate::{
     config::{Dtype, Init},
