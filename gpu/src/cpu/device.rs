@@ -2,7 +2,7 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError, Input},
+    device::{Device, DeviceError, Home, Input},
     ops::{
         activation,
         conv::{self, Conv, Pass},
@@ -103,6 +103,10 @@ impl Device for Cpu {
 
     fn describe(&self) -> String {
         format!("{}: {} CPU threads", self.name, self.pool.threads())
+    }
+
+    fn home(&self) -> Home {
+        self.pool.home()
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
