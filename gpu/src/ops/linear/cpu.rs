@@ -81,8 +81,11 @@ pub(crate) fn update(
     });
 }
 
-/// Rows of the weights in a block: two tiles.
+/// Rows of the weights in a block: four tiles.
 const BLOCK_ROWS: usize = 28;
+/// Rows of a tile: what it fetches meanwhile, two lines each of weights and velocities, is about what a
+/// core has under way at once.
+const ROWS_AT_ONCE: usize = 7;
 /// Columns of a block: with [`BLOCK_ROWS`] rows, 28 KiB of the first-level cache.
 const BLOCK_COLUMNS: usize = 256;
 /// Floats between the terms of a packed block of `dy`.
@@ -126,43 +129,19 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
                 let columns = BLOCK_COLUMNS.min(op.inputs - from);
                 for col in (0..columns).step_by(width) {
                     let at = op.weight_offset + from + col;
-                    for i in 0..rows {
+                    for first in (0..rows).step_by(ROWS_AT_ONCE) {
+                        let count = ROWS_AT_ONCE.min(rows - first);
                         // They come from memory, and are needed once the block is made.
-                        for line in (0..width).step_by(LINE) {
-                            prefetch(v.as_ptr().wrapping_add(i * row + at + line));
-                            prefetch(w.as_ptr().wrapping_add(i * row + at + line));
+                        for i in first..first + count {
+                            for line in (0..width).step_by(LINE) {
+                                prefetch(v.as_ptr().wrapping_add(i * row + at + line));
+                                prefetch(w.as_ptr().wrapping_add(i * row + at + line));
+                            }
                         }
+                        let x = &packed[(from + col) * terms..];
+                        let c = &mut block[first * BLOCK_COLUMNS + col..];
+                        tile::<S, L, BF16>(s, count, terms, &dy_block[first..], x, c);
                     }
-                    let (b, c) = (&packed[(from + col) * terms..], &mut block[col..]);
-                    let c_at = Strides { row: BLOCK_COLUMNS, col: L };
-                    if BF16 {
-                        pairs::Product {
-                            rows: Repeat { count: rows, stride: 2 },
-                            runs: [Repeat::ONCE; 2],
-                            pairs: Repeat { count: terms, stride: 2 * BLOCK_PITCH },
-                            a: bytemuck::cast_slice(dy_block),
-                            vectors: VECTORS,
-                            b,
-                            c,
-                            c_at,
-                            add: false,
-                        }
-                        .run(s);
-                        continue;
-                    }
-                    Product {
-                        rows,
-                        depth: terms,
-                        vectors: VECTORS,
-                        a: dy_block,
-                        a_at: Strides { row: 1, col: BLOCK_PITCH },
-                        b,
-                        b_at: Strides { row: width, col: L },
-                        c,
-                        c_at,
-                        add: false,
-                    }
-                    .run(s);
                 }
                 for (i, block) in block.chunks_exact(BLOCK_COLUMNS).take(rows).enumerate() {
                     let at = i * row + op.weight_offset + from;
@@ -170,6 +149,42 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
                 }
             }
         }
+    }
+}
+
+/// Some rows of a block, a panel wide: the sum of `terms` products of `dy` and `x`.
+#[inline(always)]
+fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
+    s: S, rows: usize, terms: usize, dy: &[f32], x: &[f32], c: &mut [f32],
+) {
+    let c_at = Strides { row: BLOCK_COLUMNS, col: L };
+    if BF16 {
+        pairs::Product {
+            rows: Repeat { count: rows, stride: 2 },
+            runs: [Repeat::ONCE; 2],
+            pairs: Repeat { count: terms, stride: 2 * BLOCK_PITCH },
+            a: bytemuck::cast_slice(dy),
+            vectors: VECTORS,
+            b: x,
+            c,
+            c_at,
+            add: false,
+        }
+        .run(s);
+    } else {
+        Product {
+            rows,
+            depth: terms,
+            vectors: VECTORS,
+            a: dy,
+            a_at: Strides { row: 1, col: BLOCK_PITCH },
+            b: x,
+            b_at: Strides { row: VECTORS * L, col: L },
+            c,
+            c_at,
+            add: false,
+        }
+        .run(s);
     }
 }
 
