@@ -5,7 +5,8 @@
 //! rest as JSON. The same run gives the same bytes: there is no time, path or host name in it.
 
 use crate::{
-    config::Config, devices::Share, files::write_whole, schedule::Schedule, weights::Tensor,
+    algorithms::Algorithms, config::Config, devices::Share, files::write_whole,
+    schedule::Schedule, weights::Tensor,
 };
 use pipeline::dataset::Class;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -59,6 +60,9 @@ pub struct Meta {
     pub share: Share,
     /// How the training pictures were rescaled.
     pub filter: String,
+    /// How the layers are computed; empty before there were records.
+    #[serde(default)]
+    pub algorithms: Algorithms,
 }
 
 /// A checkpoint that cannot be written or read.
@@ -226,13 +230,14 @@ mod tests {
             mean: vec![7.0; 3 * 16 * 16],
             meta: Meta {
                 format: FORMAT,
-                config,
                 classes,
                 step: 12,
                 steps_per_epoch: 5,
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
                 share: Share { towers: 2, threads: 5 },
                 filter: "bilinear".into(),
+                algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),
+                config,
             },
         }
     }

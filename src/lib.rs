@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod model;
+pub mod algorithms;
 pub mod weights;
 pub mod exchange;
 pub mod tower;

@@ -3,10 +3,20 @@
 //! A *part* carries one or more whole towers. A layer that looks across reads one *source* per part:
 //! its own activations and, through the exchange, every other part's.
 
-use crate::config::{Config, Init};
+use crate::{
+    algorithms::By,
+    config::{Config, Init},
+};
 use gpu::{
     device::Activation,
-    ops::{conv::Conv, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool},
+    ops::{
+        Dtype,
+        conv::{Algorithm, Conv},
+        finish::Finish,
+        linear::Linear,
+        lrn::Lrn,
+        pool::MaxPool,
+    },
 };
 use pipeline::random::Draws;
 
@@ -90,6 +100,8 @@ pub struct Layer {
     pub sigma: f32,
     /// First bias.
     pub bias: f32,
+    /// How it is computed.
+    pub by: By,
 }
 
 /// The whole net.
@@ -135,6 +147,7 @@ impl Net {
                 dropout: 0.0,
                 sigma: if init == Init::Source { c.sigma } else { 0.01 },
                 bias: if init == Init::Caffe { c.bias.min(0.1) } else { c.bias },
+                by: By::Conv([Algorithm::Im2col; 3]), // until the table is asked
             });
             side = if c.pool { (side_out - POOL.0) / POOL.1 + 1 } else { side_out };
             channels = c.kernels;
@@ -157,6 +170,7 @@ impl Net {
             dropout: config.train.dropout,
             sigma,
             bias,
+            by: By::Linear(Dtype::F32),
         };
         for f in &config.fc {
             let sigma = match init {
@@ -175,6 +189,8 @@ impl Net {
             dropout: 0.0,
             ..linear(&config.head.name, classes, inputs, sigma, config.head.bias)
         });
+        let dtype = config.train.dtype.into();
+        layers.iter_mut().for_each(|layer| layer.by = By::table(layer, towers, dtype));
         Self { towers, crop: config.data.crop, classes, layers, lrn: config.lrn.clone() }
     }
 
@@ -251,6 +267,7 @@ impl Layer {
                 outputs: kernels,
                 weight_inputs: self.channels_in,
                 weight_offset: source.offset(self.channels_in),
+                dtype: if let By::Linear(dtype) = self.by { dtype } else { Dtype::F32 },
             });
         };
         let channels =
@@ -267,6 +284,7 @@ impl Layer {
             groups: if self.reads_image || self.across { 1 } else { part.count },
             weight_channels: self.shape[1],
             weight_offset: if self.across { source.offset(self.channels_in) } else { 0 },
+            by: if let By::Conv(by) = self.by { Some(by) } else { None },
         })
     }
 

@@ -2,6 +2,7 @@
 //! drop the rate, checkpoint and stop.
 
 use crate::{
+    algorithms::Algorithms,
     checkpoint::{Checkpoint, FORMAT, Meta},
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
@@ -85,7 +86,10 @@ pub fn train<D: Device>(
         let (split, batch) = (Split::Train, train.batch);
         return Err(FeedError::TooFew { split, images, batch }.into());
     }
-    let net = Net::new(config, classes);
+    let mut net = Net::new(config, classes);
+    if let Some(from) = &plan.from {
+        from.meta.algorithms.apply(&mut net).context("cannot compute as the run began")?;
+    }
     let mut towers = Towers::start(devices, &net, train).context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
     if let Some(from) = &plan.from {
@@ -344,6 +348,7 @@ impl<M: Memory> Trainer<M> {
                 schedule: self.schedule,
                 share: self.plan.share,
                 filter: self.plan.source.filter().to_owned(),
+                algorithms: Algorithms::of(&self.net),
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;

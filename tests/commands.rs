@@ -118,3 +118,31 @@ fn the_effective_recipe_is_preset_then_file_then_flags() {
     let text = stdout(&succeeds(&mut bench.alexnet(&["config", "--annotated"])));
     assert!(text.contains("# section 4.2: fc6 and fc7"), "{text}");
 }
+
+#[test]
+fn benches_tell_what_was_reached_of_what_bounds_it() {
+    let bench = Bench::new();
+    let measured = |args: &[&str]| -> serde_json::Value {
+        let recipe = ["--preset", "demo", "--config", "tiny.toml", "--threads", "1", "--json"];
+        let mut command = bench.alexnet(&["bench"]);
+        let text = stdout(&succeeds(command.args(args).args(recipe)));
+        serde_json::from_str(&text).expect("one line of JSON")
+    };
+    for (dtype, what) in [("f32", "train"), ("bf16", "train"), ("f32", "infer")] {
+        let found = measured(&[what, "--steps", "2", "--dtype", dtype]);
+        assert_eq!((&found["step"], &found["dtype"]), (&what.into(), &dtype.into()));
+        let number = |key: &str| found[key].as_f64().expect("a number");
+        let roofline = number("peak_gflops") / number("gflop_per_image");
+        assert!((roofline / number("roofline_images_per_s") - 1.0).abs() < 1e-9);
+        assert!(number("share_of_roofline") > 0.0 && number("memory_mib") > 0.0, "{found}");
+        let backward = found["seconds"]["backward"].as_f64().expect("a number");
+        assert_eq!(backward > 0.0, what == "train", "{found}");
+    }
+    let found = measured(&["layers", "conv1", "fc6", "--dtype", "bf16", "--rounds", "1"]);
+    let passes = found["passes"].as_array().expect("rows");
+    assert_eq!(passes.len(), 2 + 3, "nobody needs the gradient of the pictures");
+    assert_eq!((&passes[2]["layer"], &passes[2]["pass"]), (&"fc6".into(), &"forward".into()));
+    assert_eq!(passes[2]["algorithm"], "product of bf16");
+    let mut unknown = bench.alexnet(&["bench", "layers", "conv9"]);
+    fails(&mut unknown, 1, &["there is no layer conv9", "hint: there are conv1, conv2"]);
+}

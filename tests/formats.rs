@@ -2,6 +2,7 @@
 //! writes those that are missing under `tests/golden/formats`: once, when a format gets a version.
 
 use alexnet::{
+    algorithms::Algorithms,
     checkpoint::{Checkpoint, Meta},
     config::Config,
     devices::Share,
@@ -61,6 +62,7 @@ fn checkpoint() -> Checkpoint {
             schedule,
             share,
             filter,
+            algorithms: Algorithms::default(),
         },
     }
 }

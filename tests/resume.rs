@@ -1,7 +1,11 @@
 //! A run that is stopped in any way goes on as if it had not been.
 
 use crate::program::{Bench, checkpoints, fails, start, stderr, succeeds, wait_until};
-use alexnet::metrics::{self, Line};
+use alexnet::{
+    algorithms::Algorithms,
+    checkpoint::Checkpoint,
+    metrics::{self, Line},
+};
 use std::{fs, path::Path, process::Stdio};
 
 /// 48 training pictures in batches of 8: six steps an epoch, 18 in all.
@@ -136,6 +140,33 @@ fn a_damaged_newest_checkpoint_gives_way_to_the_one_before() {
     }
     let says = ["none of the 2 checkpoints", "hint: restore one"];
     fails(&mut bench.run("run", &["--resume"]), 1, &says);
+}
+
+/// A run of a version whose table said something else.
+#[test]
+fn a_resumed_run_computes_as_it_began() {
+    let bench = Bench::new();
+    succeeds(&mut bench.run("run", &["--steps", "2"]));
+    let path = bench.path("run").join("checkpoints/step-000000002.safetensors");
+    let mut checkpoint = Checkpoint::load(&path).expect("a whole file");
+    let recorded =
+        |algorithms: &str| -> Algorithms { serde_json::from_str(algorithms).expect("JSON") };
+    let plain = r#"{"conv2": ["im2col", "im2col", "im2col"], "fc6": "bf16"}"#;
+    checkpoint.meta.algorithms = recorded(plain);
+    checkpoint.store(&path).expect("room");
+    succeeds(&mut bench.run("run", &["--resume", "--steps", "4"]));
+    let after = bench.path("run").join("checkpoints/step-000000004.safetensors");
+    let after = Checkpoint::load(&after).expect("a whole file").meta.algorithms;
+    let text = serde_json::to_string(&after).expect("JSON");
+    for kept in [r#""conv2":["im2col","im2col","im2col"]"#, r#""fc6":"bf16""#] {
+        assert!(text.contains(kept), "{text}");
+    }
+    checkpoint.meta.algorithms = recorded(r#"{"conv2": ["fft", "fft", "fft"]}"#);
+    fs::remove_dir_all(bench.path("run").join("checkpoints")).expect("it is there");
+    fs::create_dir(bench.path("run").join("checkpoints")).expect("room");
+    checkpoint.store(&path).expect("room");
+    let says = ["cannot compute as the run began", "conv2 was computed by fft"];
+    fails(&mut bench.run("run", &["--resume", "--steps", "4"]), 1, &says);
 }
 
 #[test]

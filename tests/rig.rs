@@ -72,7 +72,14 @@ impl Rig {
     pub(crate) fn new<D: Device<Slot = Slot>>(
         devices: Vec<D>, config: &Config, classes: usize,
     ) -> Result<Self, TowerError> {
-        let (net, batch) = (Net::new(config, classes), config.train.batch);
+        Self::of_net(devices, config, &Net::new(config, classes))
+    }
+
+    /// The same for a net of `config` that is computed in its own way.
+    pub(crate) fn of_net<D: Device<Slot = Slot>>(
+        devices: Vec<D>, config: &Config, net: &Net,
+    ) -> Result<Self, TowerError> {
+        let (net, batch) = (net.clone(), config.train.batch);
         let mut towers = Towers::start(devices, &net, &config.train)?;
         let bytes = 3 * net.crop * net.crop * batch * size_of::<f32>();
         let ring = Ring::new(towers.slots(SLOTS, bytes)?, batch);

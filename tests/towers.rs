@@ -5,7 +5,13 @@ use crate::{
     faulty::{Fault, Faulty},
     rig::{Rig, apart, cpus, demo, tensors_apart},
 };
-use alexnet::{config::Config, tower::Pass, weights::Tensor};
+use alexnet::{
+    algorithms::Algorithms,
+    config::{Config, Dtype},
+    model::Net,
+    tower::Pass,
+    weights::Tensor,
+};
 use gpu::{
     cpu::{Cpu, Level, Slot},
     device::Device,
@@ -141,6 +147,28 @@ fn every_instruction_set_gives_the_same_numbers() {
     });
     let traces: Vec<_> = traces.collect();
     traces.iter().for_each(|trace| same("levels", &traces[0], trace));
+}
+
+/// Rounding every factor to 2^-9 moves the losses by a thousandth, by whichever instructions.
+#[test]
+fn products_of_bf16_stay_near_those_of_f32() {
+    let mut config = demo();
+    config.train.dtype = Dtype::Bf16;
+    let mut net = Net::new(&config, CLASSES);
+    let recorded: Algorithms = serde_json::from_str(
+        r#"{"conv1": ["bf16", "im2col", "bf16"], "conv2": ["bf16", "bf16", "bf16"]}"#,
+    )
+    .expect("JSON");
+    recorded.apply(&mut net).expect("known algorithms");
+    let single = trained(&demo(), cpus(2, 1));
+    for level in Level::all_for_bf16() {
+        let cpu = || Cpu::with_level("tower", 1, level).expect("no threads");
+        let mut rig = Rig::of_net(vec![cpu(), cpu()], &config, &net).expect("memory");
+        let losses = rig.train(0..STEPS).expect("healthy towers");
+        let apart = losses.iter().zip(&single.losses).map(|(a, b)| (a / b - 1.0).abs());
+        let apart = apart.fold(0.0, f64::max);
+        assert!(apart > 1e-7 && apart < 5e-3, "{level:?}: losses differ by {apart:e}");
+    }
 }
 
 #[test]

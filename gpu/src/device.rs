@@ -6,7 +6,7 @@
 use crate::ops::{
     conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
 };
-use std::{fmt::Debug, ops::DerefMut};
+use std::{fmt::Debug, ops::DerefMut, sync::Arc};
 
 /// What a device could not do.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,23 @@ impl<B> Clone for Input<'_, B> {
 
 impl<B> Copy for Input<'_, B> {}
 
+/// The thread from which calls on a device cost least.
+///
+/// A call from one of the device's own workers hands no work to another thread's queue, which would
+/// grow now and then, and need not be woken for.
+#[derive(Debug, Clone, Default)]
+pub struct Home(pub(crate) Option<Arc<rayon::ThreadPool>>);
+
+impl Home {
+    /// Runs `body` there and returns what it does.
+    pub fn run<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(workers) => workers.install(body),
+            None => body(),
+        }
+    }
+}
+
 /// One device of one tower. All ops take `n`, the images of the batch in use.
 ///
 /// # Panics
@@ -73,6 +90,10 @@ pub trait Device: Send + 'static {
 
     /// One line for the log: what the device is.
     fn describe(&self) -> String;
+    /// From where it is best called: by default, from anywhere.
+    fn home(&self) -> Home {
+        Home::default()
+    }
     /// A zeroed buffer of `len` floats.
     ///
     /// # Errors

@@ -9,8 +9,17 @@ use crate::{
 
 /// Runs a test on the CPU device with 1 and with 3 threads and with every instruction set that this
 /// machine has.
-pub(crate) fn on_every_cpu(mut test: impl FnMut(&mut Cpu)) {
-    for level in Level::all() {
+pub(crate) fn on_every_cpu(test: impl FnMut(&mut Cpu)) {
+    on_cpus(Level::all(), test);
+}
+
+/// The same, also without the instructions for bf16 that it may have.
+pub(crate) fn on_every_cpu_for_bf16(test: impl FnMut(&mut Cpu)) {
+    on_cpus(Level::all_for_bf16(), test);
+}
+
+fn on_cpus(levels: Vec<Level>, mut test: impl FnMut(&mut Cpu)) {
+    for level in levels {
         for threads in [1, 3] {
             test(&mut Cpu::with_level("test", threads, level).expect("threads"));
         }

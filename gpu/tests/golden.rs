@@ -7,8 +7,8 @@ use gpu::{
     cpu::{Buffer, Cpu, Level},
     device::{Activation, Device as _, Input},
     ops::{
-        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, pool::MaxPool,
-        sgd::Sgd,
+        Dtype, conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn,
+        pool::MaxPool, sgd::Sgd,
     },
     random::philox,
 };
@@ -136,6 +136,7 @@ fn convolutions(cpu: &mut Cpu, golden: &mut Golden) {
         groups: 1,
         weight_channels: 2,
         weight_offset: 0,
+        by: None,
     };
     conv(cpu, golden, "conv_hang", 2, &[hang]);
     let sides = |height, width, window, stride, (pad_before, pad_after)| Conv {
@@ -162,6 +163,7 @@ fn linear(cpu: &mut Cpu, golden: &mut Golden) {
         outputs: k,
         weight_inputs: 4 + 3,
         weight_offset,
+        dtype: Dtype::F32,
     };
     let w = buffer(cpu, &uniform(2, 1.0, k * inputs));
     let b = buffer(cpu, &uniform(3, 1.0, k));

@@ -8,7 +8,11 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Whole training steps on a made-up batch: no pipeline.
-    Train(Box<BenchTrainArgs>),
+    Train(Box<BenchStepArgs>),
+    /// The same forward only, as at validation.
+    Infer(Box<BenchStepArgs>),
+    /// Each pass of each layer.
+    Layers(Box<BenchLayersArgs>),
     /// Records as they are stored, read in a training order.
     Storage(BenchStageArgs),
     /// Files to pixels, whole pictures and regions of crops.
@@ -21,15 +25,37 @@ pub enum BenchCommand {
     Pipeline(Box<BenchPipelineArgs>),
 }
 
-/// `alexnet bench train`.
+/// `alexnet bench train` and `alexnet bench infer`.
 #[derive(Debug, Args)]
-pub struct BenchTrainArgs {
+pub struct BenchStepArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: RecipeArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub compute: ComputeArgs,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `alexnet bench layers`.
+#[derive(Debug, Args)]
+pub struct BenchLayersArgs {
+    /// Only these, as `conv2`.
+    pub layers: Vec<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: RecipeArgs,
+    /// Devices that share the net; one of them is measured, with one source of a layer that has several.
+    #[arg(long)]
+    pub towers: Option<usize>,
+    /// Threads of that device.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: u16,
+    /// Times that each is measured; the best counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
     /// One line of JSON in place of the table.
     #[arg(long)]
     pub json: bool,

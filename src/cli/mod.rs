@@ -2,9 +2,14 @@
 
 mod bench;
 
-pub use bench::{BenchCommand, BenchPipelineArgs, BenchStageArgs, BenchTrainArgs};
+pub use bench::{
+    BenchCommand, BenchLayersArgs, BenchPipelineArgs, BenchStageArgs, BenchStepArgs,
+};
 
-use crate::{config::Init, log::LogFormat};
+use crate::{
+    config::{Dtype, Init},
+    log::LogFormat,
+};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{RangedU64ValueParser, TypedValueParser},
@@ -165,6 +170,9 @@ pub struct RecipeArgs {
     /// First weights.
     #[arg(long)]
     pub init: Option<Init>,
+    /// What layers multiply; sums, weights and velocities are f32.
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
 }
 
 /// Where and with what to compute.

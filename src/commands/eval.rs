@@ -60,7 +60,8 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
             "pack the images again with this program, or pass --any-filter",
         )
     );
-    let net = Net::new(config, checkpoint.meta.classes.len());
+    let mut net = Net::new(config, checkpoint.meta.classes.len());
+    checkpoint.meta.algorithms.apply(&mut net)?;
     let devices = Share::new(compute.threads, compute.towers, config.towers)?.cpus()?;
     let mut towers = Towers::start(devices, &net, &config.train)?;
     towers.set_tensors(&checkpoint.tensors)?;

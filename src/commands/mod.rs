@@ -50,6 +50,7 @@ pub fn apply(args: &RecipeArgs, config: &mut Config) {
     train.steps = args.steps.or(train.steps);
     train.rate = args.rate.unwrap_or(train.rate);
     train.init = args.init.unwrap_or(train.init);
+    train.dtype = args.dtype.unwrap_or(train.dtype);
     apply_batches(&args.batches, config);
 }
 

@@ -35,7 +35,8 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
     let config = &mut checkpoint.meta.config;
     config.train.batch = args.images.len().min(BATCH_MAX);
     let config = &checkpoint.meta.config;
-    let net = Net::new(config, checkpoint.meta.classes.len());
+    let mut net = Net::new(config, checkpoint.meta.classes.len());
+    checkpoint.meta.algorithms.apply(&mut net)?;
     let device = Cpu::new("predict", args.threads.unwrap_or_else(devices::cores))?;
     let mut core = Core::new(device, &net, 0, 1, &config.train)?;
     core.set_rows(&weights::split(

@@ -32,6 +32,28 @@ pub enum Init {
     Caffe,
 }
 
+/// What the products of all layers multiply; sums, weights and velocities are `f32`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bf16 where that is faster: in linear layers, and in convolutions that Winograd does not fit.
+    Bf16,
+}
+
+impl From<Dtype> for gpu::ops::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// A whole recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +128,9 @@ pub struct Train {
     pub dropout: f32,
     /// First weights.
     pub init: Init,
+    /// What is multiplied.
+    #[serde(default)]
+    pub dtype: Dtype,
     /// Steps after which a loss still within 0.01 of ln(classes) is called flat.
     pub flat_after: u64,
 }

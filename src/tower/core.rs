@@ -10,7 +10,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError, Input},
+    device::{Device, DeviceError, Home, Input},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 
@@ -99,6 +99,11 @@ impl<D: Device> Core<D> {
             batch,
             rooms,
         })
+    }
+
+    /// From where it is best called.
+    pub fn home(&self) -> Home {
+        self.device.home()
     }
 
     /// Memory for a ring slot.

@@ -239,8 +239,9 @@ fn live<D: Device>(
     index: usize, mut core: Core<D>, mut exchange: Exchange, poison: &Poison,
     work: &Receiver<Work<D::Slot>>, replies: &Sender<Reply<D::Slot>>,
 ) {
-    let served =
-        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)));
+    let served = core.home().run(|| {
+        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)))
+    });
     match served {
         Ok(Ok(())) => {}
         Ok(Err(error)) => poison.set(error.to_string()),

@@ -2,10 +2,10 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError, Input},
+    device::{Device, DeviceError, Home, Input},
     ops::{
         activation,
-        conv::{self, Conv},
+        conv::{self, Conv, Pass},
         dropout::{self, Dropout},
         finish::{self, Finish},
         linear::{self, Linear},
@@ -105,6 +105,10 @@ impl Device for Cpu {
         format!("{}: {} CPU threads", self.name, self.pool.threads())
     }
 
+    fn home(&self) -> Home {
+        self.pool.home()
+    }
+
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
         self.allocate(len).map(Buffer)
     }
@@ -127,7 +131,7 @@ impl Device for Cpu {
     ) {
         let x = floats(x);
         let b = b.map(|b| &b[..]);
-        let algorithm = conv::algorithm(op, conv::Pass::Forward);
+        let algorithm = op.algorithm(Pass::Forward);
         conv::cpu::forward(
             algorithm,
             &self.pool,
@@ -145,7 +149,7 @@ impl Device for Cpu {
     fn conv_backward_data(
         &mut self, op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
-        let algorithm = conv::algorithm(op, conv::Pass::BackwardData);
+        let algorithm = op.algorithm(Pass::BackwardData);
         conv::cpu::backward_data(algorithm, &self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
@@ -153,7 +157,7 @@ impl Device for Cpu {
         &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
         let x = floats(x);
-        let algorithm = conv::algorithm(op, conv::Pass::BackwardWeight);
+        let algorithm = op.algorithm(Pass::BackwardWeight);
         conv::cpu::backward_weight(algorithm, &self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
 

@@ -38,7 +38,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// From element (i, j) on.
-    fn from(self, i: usize, j: usize) -> Self {
+    pub(crate) fn from(self, i: usize, j: usize) -> Self {
         Self { data: &self.data[i * self.row + j * self.col..], ..self }
     }
 }

@@ -3,6 +3,8 @@
 mod device;
 pub mod peak;
 pub(crate) mod gemm;
+pub(crate) mod gemm_pairs;
+pub(crate) mod pairs;
 mod pool;
 mod scratch;
 pub(crate) mod simd;

@@ -4,6 +4,7 @@ use super::{
     Level,
     vector::{Kernel, Simd},
 };
+use crate::ops::Dtype;
 use std::{hint::black_box, thread, time::Instant};
 
 /// Enough sums to hide an instruction's latency, few enough to stay in the 16 registers of AVX2.
@@ -12,37 +13,42 @@ const SUMS: usize = 12;
 const ROUNDS: usize = 1 << 20;
 const MEASUREMENTS: usize = 5;
 
-/// Billions of operations a second that `threads` threads reach together, a multiply-add being two;
-/// the best of five measurements.
-pub fn gflops(level: Level, threads: usize) -> f64 {
-    (0..MEASUREMENTS).map(|_| gflops_once(level, threads)).fold(0.0, f64::max)
+/// Billions of operations a second on numbers of `dtype` that `threads` threads reach together, a
+/// multiply-add being two; the best of five measurements.
+pub fn gflops(level: Level, threads: usize, dtype: Dtype) -> f64 {
+    (0..MEASUREMENTS).map(|_| gflops_once(level, threads, dtype)).fold(0.0, f64::max)
 }
 
 /// One measurement of [`gflops`], to be made between those of what it is compared with.
-pub fn gflops_once(level: Level, threads: usize) -> f64 {
+pub fn gflops_once(level: Level, threads: usize, dtype: Dtype) -> f64 {
+    let run = || match dtype {
+        Dtype::F32 => level.run(MultiplyAdd::<false>),
+        Dtype::Bf16 => level.run_pairs(MultiplyAdd::<true>),
+    };
     let began = Instant::now();
     let operations: usize = thread::scope(|scope| {
-        let others: Vec<_> =
-            (1..threads).map(|_| scope.spawn(move || level.run(MultiplyAdd))).collect();
-        let own = level.run(MultiplyAdd);
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let own = run();
         own + others.into_iter().map(|other| other.join().expect("no panic")).sum::<usize>()
     });
     operations as f64 / began.elapsed().as_secs_f64() / 1e9
 }
 
-/// Returns the operations that it did.
-struct MultiplyAdd;
+/// Returns the operations that it did; on pairs of bf16, two a lane.
+struct MultiplyAdd<const PAIRS: bool>;
 
-impl Kernel for MultiplyAdd {
+impl<const PAIRS: bool> Kernel for MultiplyAdd<PAIRS> {
     type Out = usize;
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) -> usize {
         let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
+        let [ones, small] = [0.5, 0.001].map(|x| s.splat(black_box(x)));
+        let (ones, small) = (s.pair(ones, ones), s.pair(small, small));
         let mut sums = [s.splat(black_box(1.0)); SUMS];
         for _ in 0..ROUNDS {
             for sum in &mut sums {
-                *sum = s.fma(*sum, a, b);
+                *sum = if PAIRS { s.dot(ones, small, *sum) } else { s.fma(*sum, a, b) };
             }
         }
         for sum in sums {
@@ -50,7 +56,7 @@ impl Kernel for MultiplyAdd {
             s.store(sum, &mut out);
             black_box(out);
         }
-        2 * ROUNDS * SUMS * L
+        (if PAIRS { 4 } else { 2 }) * ROUNDS * SUMS * L
     }
 }
 
@@ -61,8 +67,10 @@ mod tests {
     #[test]
     fn a_core_does_more_than_a_tenth_of_a_billion_a_second_at_every_level() {
         for level in Level::all() {
-            let gflops = gflops_once(level, 1);
-            assert!(gflops > 0.1 && gflops < 1e4, "{level:?}: {gflops}");
+            for dtype in Dtype::ALL {
+                let gflops = gflops_once(level, 1, dtype);
+                assert!(gflops > 0.1 && gflops < 1e4, "{level:?}, {dtype:?}: {gflops}");
+            }
         }
     }
 }

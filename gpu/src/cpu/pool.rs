@@ -1,8 +1,9 @@
 //! A device's own worker threads, and how work is cut for them.
 
 use super::Level;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Home};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// `threads` workers. Work is cut into parts that depend on the count only, so that the same count
 /// gives the same bits.
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 pub struct Pool {
     threads: usize,
     level: Level,
-    workers: Option<rayon::ThreadPool>, // `None` for one thread: the caller's
+    workers: Option<Arc<rayon::ThreadPool>>, // `None` for one thread: the caller's
 }
 
 impl Pool {
@@ -28,7 +29,9 @@ impl Pool {
                 .num_threads(threads)
                 .thread_name(move |i| format!("{name}-worker-{i}"))
                 .build();
-            Some(built.map_err(|e| DeviceError::Threads { threads, reason: e.to_string() })?)
+            let built =
+                built.map_err(|e| DeviceError::Threads { threads, reason: e.to_string() })?;
+            Some(Arc::new(built))
         };
         Ok(Self { threads, level, workers })
     }
@@ -41,6 +44,11 @@ impl Pool {
     /// The instructions that they use.
     pub fn level(&self) -> Level {
         self.level
+    }
+
+    /// One of the workers, or wherever the caller is.
+    pub fn home(&self) -> Home {
+        Home(self.workers.clone())
     }
 
     /// Runs `body` where rayon's parallel iterators use these workers.

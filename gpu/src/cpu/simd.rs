@@ -15,6 +15,9 @@ pub(crate) enum Set {
     /// AVX-512 F and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// Those and AVX-512 BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Level {
@@ -27,10 +30,30 @@ impl Level {
                 all.push(Self(Set::Avx2));
             }
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-                all.push(Self(Set::Avx512));
+                let bf16 = is_x86_feature_detected!("avx512bf16");
+                all.push(Self(if bf16 { Set::Avx512Bf16 } else { Set::Avx512 }));
             }
         }
         all
+    }
+
+    /// As [`Level::all`], and the widest without its instructions for bf16, if it has any.
+    pub fn all_for_bf16() -> Vec<Self> {
+        let mut all = Self::all();
+        #[cfg(target_arch = "x86_64")]
+        if all.last() == Some(&Self(Set::Avx512Bf16)) {
+            all.insert(all.len() - 1, Self(Set::Avx512));
+        }
+        all
+    }
+
+    /// Whether there are instructions for products of bf16.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let has = self.0 == Set::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = false;
+        has
     }
 
     /// The widest of this CPU.

@@ -4,6 +4,7 @@
 //! units), `r` the side of a window, `oh`, `ow` output height and width. Layout `[n, c, h, w]`,
 //! row major, `f32`; weights as PyTorch's: `[k, c / groups, r, r]` and `[k, c]`.
 
+mod dtype;
 pub mod conv;
 pub mod activation;
 pub mod lrn;
@@ -13,3 +14,5 @@ pub mod linear;
 pub mod dropout;
 pub mod softmax;
 pub mod sgd;
+
+pub use dtype::Dtype;

@@ -9,10 +9,16 @@ mod decode;
 mod resize;
 mod augment;
 mod pipeline;
-mod train;
+mod batch;
+mod step;
+mod layers;
+mod layer;
 
 use crate::{cli::BenchCommand, render::Done};
 use anyhow::Result;
+
+/// Classes of the made-up labels: ILSVRC's.
+const CLASSES: usize = 1000;
 
 /// Measures and tells.
 ///
@@ -20,7 +26,9 @@ use anyhow::Result;
 /// If what is measured cannot be set up, or gives a wrong answer.
 pub fn run(command: &BenchCommand) -> Result<Done> {
     match command {
-        BenchCommand::Train(args) => train::run(args),
+        BenchCommand::Train(args) => step::run(args, step::What::Train),
+        BenchCommand::Infer(args) => step::run(args, step::What::Infer),
+        BenchCommand::Layers(args) => layers::run(args),
         BenchCommand::Storage(args) => storage::run(args),
         BenchCommand::Decode(args) => decode::run(args),
         BenchCommand::Resize(args) => resize::run(args),

@@ -2,12 +2,14 @@
 
 use super::{Kernel, Simd, apart};
 use std::arch::x86_64::{
-    __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps,
-    _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
-    _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute2x128_si256, _mm256_permute4x64_pd,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps,
-    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _CMP_UNORD_Q, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_alignr_epi8, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_epi8, _mm256_castpd_ps,
+    _mm256_castps_pd, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_permute2f128_ps, _mm256_permute2x128_si256, _mm256_permute4x64_pd,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32,
+    _mm256_sqrt_ps, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
+    _mm256_unpacklo_ps,
 };
 
 /// The proof that this CPU has AVX2 and FMA.
@@ -161,6 +163,38 @@ impl Simd<L> for Avx2 {
             let (before, v) = (_mm256_castps_si256(before), _mm256_castps_si256(v));
             let middle = _mm256_permute2x128_si256::<0x21>(before, v); // before's top, v's bottom
             _mm256_castsi256_ps(_mm256_alignr_epi8::<12>(v, middle))
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let high = _mm256_castsi256_ps(_mm256_set1_epi32(!0xFFFF));
+            let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+            let sum = _mm256_fmadd_ps(_mm256_and_ps(a, high), _mm256_and_ps(b, high), c);
+            _mm256_fmadd_ps(low(a), low(b), sum)
+        }
+    }
+
+    #[inline(always)]
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe {
+            let round = |v| {
+                let bits = _mm256_castps_si256(v);
+                let cut = _mm256_srli_epi32::<16>(bits);
+                let half = _mm256_add_epi32(
+                    _mm256_set1_epi32(0x7FFF),
+                    _mm256_and_si256(cut, _mm256_set1_epi32(1)),
+                );
+                let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half));
+                let no_number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+                let told = _mm256_or_si256(cut, _mm256_set1_epi32(0x40));
+                _mm256_blendv_epi8(rounded, told, no_number)
+            };
+            let high = _mm256_slli_epi32::<16>(round(high));
+            _mm256_castsi256_ps(_mm256_or_si256(round(low), high))
         }
     }
 

@@ -1,31 +1,47 @@
-//! AVX-512 F and VL: sixteen floats in each of thirty-two registers.
+//! AVX-512 F and VL, with or without BF16: sixteen floats in each of thirty-two registers.
 
 use super::{Kernel, Simd, apart};
-use std::arch::x86_64::{
-    __m512, _CMP_EQ_OQ, _CMP_GT_OQ, _mm512_add_ps, _mm512_alignr_epi32, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_permutex2var_ps, _mm512_set_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4,
-    _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+use std::{
+    arch::x86_64::{
+        __m256bh, __m256i, __m512, __m512bh, _CMP_EQ_OQ, _CMP_GT_OQ, _CMP_UNORD_Q,
+        _mm512_add_epi32, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512,
+        _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps,
+        _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_div_ps,
+        _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_or_epi32,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
+        _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_ps, _mm512_set_epi32,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32,
+        _mm512_sqrt_ps, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd,
+        _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    },
+    mem::transmute,
 };
 
-/// The proof that this CPU has AVX-512 F and VL.
+/// The proof that this CPU has AVX-512 F and VL, and with `BF16` that, too.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(());
+pub(super) struct Proof<const BF16: bool>(());
 
-impl Avx512 {
+/// Without instructions for bf16.
+pub(super) type Avx512 = Proof<false>;
+/// With them.
+pub(super) type Avx512Bf16 = Proof<true>;
+
+impl<const BF16: bool> Proof<BF16> {
     /// # Safety
-    /// The CPU has AVX-512 F and VL.
+    /// The CPU has AVX-512 F and VL, and BF16 if this is so called.
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
-fn outline<K: Kernel>(avx512: Avx512, kernel: K) -> K::Out {
-    kernel.run(avx512)
+fn outline<const BF16: bool, K: Kernel>(proof: Proof<BF16>, kernel: K) -> K::Out {
+    kernel.run(proof)
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn outline_bf16<const BF16: bool, K: Kernel>(proof: Proof<BF16>, kernel: K) -> K::Out {
+    kernel.run(proof)
 }
 
 const L: usize = 16;
@@ -39,14 +55,17 @@ fn first(len: usize) -> u16 {
 
 // SAFETY, of every block below: `self` is the proof that the CPU has the instruction; references to
 // arrays, and masks of as many lanes as a slice is long, cover what is read and written.
-impl Simd<L> for Avx512 {
+impl<const BF16: bool> Simd<L> for Proof<BF16> {
     type V = __m512;
     const ROWS_MAX: [usize; 4] = [0, 14, 14, 9];
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {
+        type Outline<S, K> = unsafe fn(S, K) -> <K as Kernel>::Out;
+        let outline: Outline<Self, K> =
+            if BF16 { outline_bf16::<BF16, K> } else { outline::<BF16, K> };
         // SAFETY: see above.
-        unsafe { apart(outline::<K> as unsafe fn(Self, K) -> K::Out)(self, kernel) }
+        unsafe { apart(outline)(self, kernel) }
     }
 
     #[inline(always)]
@@ -163,6 +182,47 @@ impl Simd<L> for Avx512 {
         unsafe {
             let (before, v) = (_mm512_castps_si512(before), _mm512_castps_si512(v));
             _mm512_castsi512_ps(_mm512_alignr_epi32::<15>(v, before))
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: see above; as many bits are as many bits.
+        unsafe {
+            if BF16 {
+                let bits = |v| transmute::<__m512, __m512bh>(v);
+                return _mm512_dpbf16_ps(c, bits(a), bits(b));
+            }
+            let high = |v| _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(!0xFFFF));
+            let low = |v| _mm512_slli_epi32::<16>(_mm512_castps_si512(v));
+            let [a_high, b_high, a_low, b_low] =
+                [high(a), high(b), low(a), low(b)].map(|v| _mm512_castsi512_ps(v));
+            _mm512_fmadd_ps(a_low, b_low, _mm512_fmadd_ps(a_high, b_high, c))
+        }
+    }
+
+    #[inline(always)]
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V {
+        // SAFETY: see above; as many bits are as many bits.
+        unsafe {
+            let round = |v| {
+                if BF16 {
+                    return _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(
+                        _mm512_cvtneps_pbh(v),
+                    ));
+                }
+                let bits = _mm512_castps_si512(v);
+                let cut = _mm512_srli_epi32::<16>(bits);
+                let half = _mm512_add_epi32(
+                    _mm512_set1_epi32(0x7FFF),
+                    _mm512_and_si512(cut, _mm512_set1_epi32(1)),
+                );
+                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+                let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                _mm512_mask_or_epi32(rounded, no_number, cut, _mm512_set1_epi32(0x40))
+            };
+            let high = _mm512_slli_epi32::<16>(round(high));
+            _mm512_castsi512_ps(_mm512_or_si512(round(low), high))
         }
     }
 

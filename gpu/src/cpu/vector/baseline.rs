@@ -1,7 +1,7 @@
 //! What every CPU of the architecture has: arrays of four floats, which compilers turn into the
 //! vectors of SSE2 or NEON.
 
-use super::{Kernel, Simd, apart};
+use super::{Kernel, Simd, apart, bf16};
 
 /// Four floats at a time.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +111,20 @@ impl Simd<L> for Baseline {
     #[inline(always)]
     fn shift(self, before: Self::V, v: Self::V) -> Self::V {
         [before[3], v[0], v[1], v[2]]
+    }
+
+    #[inline(always)]
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let low = |x: f32| f32::from_bits(x.to_bits() << 16);
+        let high = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+        let dot = |i: usize| c[i] + high(a[i]) * high(b[i]) + low(a[i]) * low(b[i]);
+        [dot(0), dot(1), dot(2), dot(3)]
+    }
+
+    #[inline(always)]
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V {
+        let pair = |i: usize| f32::from_bits(bf16(low[i]) | bf16(high[i]) << 16);
+        [pair(0), pair(1), pair(2), pair(3)]
     }
 
     #[inline(always)]

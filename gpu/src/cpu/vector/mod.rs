@@ -59,6 +59,11 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     fn merge(self, even: Self::V, odd: Self::V) -> [Self::V; 2];
     /// The last element of `before`, then all but the last of `v`.
     fn shift(self, before: Self::V, v: Self::V) -> Self::V;
+    /// `c` plus, in each lane, the products of the two bf16s of `a` with those of `b`. The order of the sums,
+    /// and how often they are rounded, are the level's.
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Rounds to bf16, ties to even: `low` to the low halves of the lanes, `high` to the high ones.
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V;
     /// Rows to columns.
     fn transpose(self, rows: [Self::V; L]) -> [Self::V; L];
 
@@ -104,6 +109,21 @@ pub(crate) trait Kernel {
     fn run<S: Simd<L>, const L: usize>(self, simd: S) -> Self::Out;
 }
 
+/// The next `2 L` floats of `from`, or what is left of it and zeros, neighbours rounded to a pair of bf16.
+#[inline(always)]
+pub(crate) fn neighbours<S: Simd<L>, const L: usize>(s: S, from: &[f32]) -> S::V {
+    let [even, odd] = s.split(s.load_next(from), s.load_next(&from[L.min(from.len())..]));
+    s.pair(even, odd)
+}
+
+/// `x` rounded to bf16, ties to even, by its bits.
+#[inline(always)]
+fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    // A number would overflow into the sign; what is no number keeps one bit that says so.
+    if x.is_nan() { bits >> 16 | 0x40 } else { (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 }
+}
+
 /// Fetches the cache line at `from` ahead of its use; any address will do, it is never read.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const f32) {
@@ -135,7 +155,17 @@ impl Level {
             Set::Avx2 => unsafe { avx2::Avx2::new() }.call(kernel),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Set::Avx512 => unsafe { avx512::Avx512::new() }.call(kernel),
+            Set::Avx512 | Set::Avx512Bf16 => unsafe { avx512::Avx512::new() }.call(kernel),
+        }
+    }
+
+    /// As [`Level::run`], with instructions for [`Simd::dot`] and [`Simd::pair`] if this level has them.
+    pub(crate) fn run_pairs<K: Kernel>(self, kernel: K) -> K::Out {
+        match self.set() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a level exists only where the CPU was found to have its features.
+            Set::Avx512Bf16 => unsafe { avx512::Avx512Bf16::new() }.call(kernel),
+            _ => self.run(kernel),
         }
     }
 

@@ -76,6 +76,69 @@ impl Kernel for Methods {
     }
 }
 
+/// Pairs of bf16, against sums in double precision.
+struct PairMethods;
+
+impl Kernel for PairMethods {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd<L>, const L: usize>(self, s: S) {
+        let out = |v| {
+            let mut out = [0.0; L];
+            s.store(v, &mut out);
+            out
+        };
+        // Ties go to the even neighbour, what overflows to infinity; what is no number stays none.
+        let cases = [
+            (1.0, 0x3F80),
+            (-0.0, 0x8000),
+            (f32::from_bits(0x3F80_8000), 0x3F80),
+            (f32::from_bits(0x3F81_8000), 0x3F82),
+            (f32::from_bits(0x3F80_8001), 0x3F81),
+            (f32::MAX, 0x7F80),
+            (f32::NEG_INFINITY, 0xFF80),
+        ];
+        for (x, bits) in cases {
+            let pairs = out(s.pair(s.splat(x), s.splat(-1.0)));
+            assert_eq!(pairs.map(f32::to_bits), [0xBF80_0000 | bits; L], "{x}");
+            let pairs = out(s.pair(s.splat(-1.0), s.splat(x)));
+            assert_eq!(pairs.map(f32::to_bits), [bits << 16 | 0xBF80; L], "{x}");
+        }
+        for bits in [0x7F80_0001, 0x7FFF_FFFF, 0xFFFF_FFFF] {
+            let pairs = out(s.pair(s.splat(f32::from_bits(bits)), s.zero()));
+            assert!(pairs.iter().all(|x| f32::from_bits(x.to_bits() << 16).is_nan()));
+        }
+        let floats = noise(1, 4 * L);
+        let halves =
+            |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
+        let [a, b] = [0, 2 * L].map(|i| neighbours(s, &floats[i..][..2 * L]));
+        for (i, x) in out(a).into_iter().flat_map(halves).enumerate() {
+            assert!((x / floats[i] - 1.0).abs() <= 1.0 / 256.0, "{x} is {}", floats[i]);
+        }
+        let c: [f32; L] = noise(2, L).try_into().expect("L floats");
+        let found = out(s.dot(a, b, s.load(&c)));
+        for i in 0..L {
+            let (a, b) = (halves(out(a)[i]), halves(out(b)[i]));
+            let wanted = f64::from(c[i])
+                + f64::from(a[0]) * f64::from(b[0])
+                + f64::from(a[1]) * f64::from(b[1]);
+            assert!((f64::from(found[i]) - wanted).abs() < 3e-7, "{}, not {wanted}", found[i]);
+        }
+        for len in 0..2 * L {
+            let padded: Vec<f32> =
+                (0..2 * L).map(|i| if i < len { floats[i] } else { 0.0 }).collect();
+            assert_eq!(out(neighbours(s, &floats[..len])), out(neighbours(s, &padded)));
+        }
+    }
+}
+
+#[test]
+fn every_level_rounds_and_multiplies_pairs_alike() {
+    for level in Level::all_for_bf16() {
+        level.run_pairs(PairMethods);
+    }
+}
+
 #[test]
 fn every_level_does_what_the_formulas_say() {
     for level in Level::all() {

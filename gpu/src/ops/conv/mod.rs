@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 
 pub use cpu::{Algorithm, Pass, algorithm};
 
+use super::Dtype;
+
 /// `y[n, k, i, j] = b[k] + sum_{c, u, v} w[k, offset + c, u, v] x[n, c, s i + u - p, s j + v - p]`,
 /// pixels outside read as zero.
 ///
@@ -34,9 +36,15 @@ pub struct Conv {
     pub weight_channels: usize,
     /// The source's first channel in a row of the weights.
     pub weight_offset: usize,
+    /// How each pass is computed, by [`Pass`]; `None`: as the table says for `f32`.
+    pub by: Option<[Algorithm; 3]>,
 }
 
 impl Conv {
+    /// How pass `pass` is computed.
+    pub fn algorithm(&self, pass: Pass) -> Algorithm {
+        self.by.map_or_else(|| algorithm(self, pass, Dtype::F32), |by| by[pass as usize])
+    }
     /// Output height.
     pub const fn out_height(&self) -> usize {
         (self.height + self.pad_before + self.pad_after - self.window) / self.stride + 1

@@ -14,7 +14,26 @@ fn bound(algorithm: Algorithm) -> f64 {
     match algorithm {
         Algorithm::Im2col => 2e-6,
         Algorithm::Winograd => 4e-5,
+        // Each factor is off by 2^-9 at most, and so a sum by 2^-8 of what it would be without signs.
+        Algorithm::Bf16 => 8e-3,
     }
+}
+
+/// As [`bound`], where all factors are bf16s already.
+fn bound_of_bf16s(algorithm: Algorithm) -> f64 {
+    if algorithm == Algorithm::Bf16 { bound(Algorithm::Im2col) } else { bound(algorithm) }
+}
+
+type Bound = fn(Algorithm) -> f64;
+
+/// Numbers, and how far sums of them may be off. If `rounded`, they are bf16s already.
+fn factors(rounded: bool, lens: [usize; 4]) -> ([Vec<f32>; 4], Bound) {
+    let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+    let all = [0, 1, 2, 3].map(|i| {
+        let plain = noise(1 + i as u32, lens[i]);
+        if rounded { plain.into_iter().map(round).collect() } else { plain }
+    });
+    (all, if rounded { bound_of_bf16s } else { bound })
 }
 
 /// Where output `y` reads, as indices of pixels and weights.
@@ -59,7 +78,7 @@ fn by_every_algorithm(
     threads: usize, op: &Conv, n: usize, [x, w, b, dy]: [&[f32]; 4],
     check: impl Fn(Pass, Algorithm, &[f32]),
 ) {
-    for level in Level::all() {
+    for level in Level::all_for_bf16() {
         let pool = Pool::new("test", threads, level).expect("threads");
         let scratch = &mut Scratch::default();
         for algorithm in Algorithm::ALL {
@@ -98,6 +117,7 @@ fn conv(channels: usize, side: usize, kernels: usize, window: usize) -> Conv {
         groups: 1,
         weight_channels: channels,
         weight_offset: 0,
+        by: None,
     }
 }
 
@@ -121,6 +141,7 @@ fn shapes() -> impl Strategy<Value = (usize, Conv)> {
                 groups,
                 weight_channels: each + offset + offset / 2,
                 weight_offset: offset,
+                by: None,
             };
             fits.then_some((n, conv))
         },
@@ -144,10 +165,10 @@ proptest! {
             for (at, y) in wanted.iter_mut().enumerate() {
                 *y += f64::from(bias[at / area % op.kernels]);
             }
-            close(&y, &wanted, bound(algorithm(&op, Pass::Forward)));
+            close(&y, &wanted, bound(op.algorithm(Pass::Forward)));
             cpu.conv_forward(&op, n, Input::Buffer(&x), &w, None, true, &mut y);
             wanted.iter_mut().zip(reference(&op, n, &wx, &ww)).for_each(|(sum, y)| *sum += y);
-            close(&y, &wanted, bound(algorithm(&op, Pass::Forward)));
+            close(&y, &wanted, bound(op.algorithm(Pass::Forward)));
             let loss = |x: &[f64], w: &[f64]| -> f64 {
                 reference(&op, n, x, w).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
             };
@@ -209,6 +230,7 @@ fn odd_shapes() -> impl Strategy<Value = (usize, Conv)> {
                 groups,
                 weight_channels: each + offset + offset / 2,
                 weight_offset: offset,
+                by: None,
                 ..conv(each, 1, kernels, window)
             };
             fits.then_some((n, op))
@@ -219,9 +241,11 @@ fn odd_shapes() -> impl Strategy<Value = (usize, Conv)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn every_algorithm_agrees_with_the_formula_at_odd_shapes((n, op) in odd_shapes()) {
-        let (x, w) = (noise(1, n * op.x_len()), noise(2, op.w_len()));
-        let (b, dy) = (noise(3, op.kernels), noise(4, n * op.y_len()));
+    fn every_algorithm_agrees_with_the_formula_at_odd_shapes(
+        (n, op) in odd_shapes(), rounded: bool,
+    ) {
+        let lens = [n * op.x_len(), op.w_len(), op.kernels, n * op.y_len()];
+        let ([x, w, b, dy], bound) = factors(rounded, lens);
         let area = op.out_height() * op.out_width();
         let mut y = reference(&op, n, &wide(&x), &wide(&w));
         for (at, y) in y.iter_mut().enumerate() {
@@ -308,62 +332,41 @@ fn every_algorithm_agrees_with_the_formula_at_the_layers_of_2012() {
     for op in layers_of_2012() {
         // A sheet of nine planes and one more; of the larger planes, one.
         let n = if op.height == 13 { 10 } else { 1 };
-        let (x, w) = (noise(1, n * op.x_len()), noise(2, op.w_len()));
-        let (b, dy) = (noise(3, op.kernels), noise(4, n * op.y_len()));
-        let area = op.out_height() * op.out_width();
-        let step = |len: usize| len.div_ceil(SUMS) | 1;
-        let sums = Pass::ALL.map(|pass| -> Vec<f64> {
-            let len = [n * op.y_len(), n * op.x_len(), op.w_len()][pass as usize];
-            let places = (0..len).step_by(step(len));
-            places.map(|at| sum(&op, n, pass, at, [&x, &w, &dy])).collect()
-        });
-        by_every_algorithm(2, &op, n, [&x, &w, &b, &dy], |pass, algorithm, found| {
-            let mut wanted = sums[pass as usize].clone();
-            let step = step(found.len());
-            if pass == Pass::Forward {
-                for (i, y) in wanted.iter_mut().enumerate() {
-                    *y = 2.0 * *y + f64::from(b[i * step / area % op.kernels]);
+        for rounded in [false, true] {
+            let lens = [n * op.x_len(), op.w_len(), op.kernels, n * op.y_len()];
+            let ([x, w, b, dy], bound) = factors(rounded, lens);
+            let area = op.out_height() * op.out_width();
+            let step = |len: usize| len.div_ceil(SUMS) | 1;
+            let sums = Pass::ALL.map(|pass| -> Vec<f64> {
+                let len = [n * op.y_len(), n * op.x_len(), op.w_len()][pass as usize];
+                let places = (0..len).step_by(step(len));
+                places.map(|at| sum(&op, n, pass, at, [&x, &w, &dy])).collect()
+            });
+            by_every_algorithm(2, &op, n, [&x, &w, &b, &dy], |pass, algorithm, found| {
+                let mut wanted = sums[pass as usize].clone();
+                let step = step(found.len());
+                if pass == Pass::Forward {
+                    for (i, y) in wanted.iter_mut().enumerate() {
+                        *y = 2.0 * *y + f64::from(b[i * step / area % op.kernels]);
+                    }
                 }
-            }
-            let found: Vec<f32> = found.iter().copied().step_by(step).collect();
-            close(&found, &wanted, bound(algorithm));
-        });
+                let found: Vec<f32> = found.iter().copied().step_by(step).collect();
+                close(&found, &wanted, bound(algorithm));
+            });
+        }
     }
 }
 
 #[test]
 fn the_2012_crop_hangs_over_right_and_bottom() {
-    let op = Conv {
-        channels: 3,
-        height: 224,
-        width: 224,
-        kernels: 96,
-        window: 11,
-        stride: 4,
-        pad_before: 0,
-        pad_after: 3,
-        groups: 1,
-        weight_channels: 3,
-        weight_offset: 0,
-    };
+    let op = Conv { stride: 4, pad_after: 3, ..conv(3, 224, 96, 11) };
     assert_eq!((op.out_height(), op.out_width()), (55, 55));
 }
 
 #[test]
 fn the_same_threads_give_the_same_bits() {
-    let op = Conv {
-        channels: 4,
-        height: 9,
-        width: 9,
-        kernels: 6,
-        window: 3,
-        stride: 1,
-        pad_before: 1,
-        pad_after: 1,
-        groups: 2,
-        weight_channels: 2,
-        weight_offset: 0,
-    };
+    let (groups, weight_channels) = (2, 2);
+    let op = Conv { pad_before: 1, pad_after: 1, groups, weight_channels, ..conv(4, 9, 6, 3) };
     testing::on_every_cpu(|cpu| {
         let [x, dy] = [noise(1, 8 * op.x_len()), noise(2, 8 * op.y_len())]
             .map(|values| testing::buffer(cpu, &values));

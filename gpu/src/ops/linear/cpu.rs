@@ -7,11 +7,16 @@ use super::Linear;
 use crate::{
     cpu::{
         Pool, Scratch,
-        gemm::{Matrix, VECTORS, multiply_shared, pack_shared, packed_len, room_len},
+        gemm::{self, Matrix, VECTORS},
+        gemm_pairs, pairs,
+        pairs::Repeat,
         tile::{Product, Strides},
         vector::{Kernel, Simd, prefetch},
     },
-    ops::sgd::{Sgd, cpu as sgd},
+    ops::{
+        Dtype,
+        sgd::{Sgd, cpu as sgd},
+    },
 };
 
 /// Floats of a cache line.
@@ -29,7 +34,7 @@ pub(crate) fn forward(
     let x = Matrix::rows(x, op.inputs).transposed();
     let size = (op.outputs, n, op.inputs);
     let y = (&mut y[..n * op.outputs], b, accumulate);
-    multiply_turned(pool, scratch, size, block(op, w), x, y);
+    multiply_turned(pool, scratch, op.dtype, size, block(op, w), x, y);
 }
 
 pub(crate) fn backward_data(
@@ -39,7 +44,7 @@ pub(crate) fn backward_data(
     let dy = Matrix::rows(dy, op.outputs).transposed();
     let size = (op.inputs, n, op.outputs);
     let dx = (&mut dx[..n * op.inputs], None, false);
-    multiply_turned(pool, scratch, size, block(op, w).transposed(), dy, dx);
+    multiply_turned(pool, scratch, op.dtype, size, block(op, w).transposed(), dy, dx);
 }
 
 /// The gradient of some rows of the weights is made block by block, and each block used at once.
@@ -48,29 +53,46 @@ pub(crate) fn update(
     sgd: &Sgd, v: &mut [f32], w: &mut [f32],
 ) {
     let (level, columns) = (pool.level(), (op.inputs, n));
-    let packed_len = packed_len(level, op.inputs, n);
-    let room_len = Update::room_len(n);
+    let packed_len = match op.dtype {
+        Dtype::F32 => gemm::packed_len(level, op.inputs, n),
+        Dtype::Bf16 => gemm_pairs::packed_len(level, op.inputs, n),
+    };
+    let room_len = BLOCK_ROWS * BLOCK_COLUMNS + n * BLOCK_PITCH;
     let scratch = scratch.take(packed_len + pool.threads() * room_len);
     let (packed, rooms) = scratch.split_at_mut(packed_len);
-    pack_shared(pool, columns, Matrix::rows(x, op.inputs), packed);
+    let x = Matrix::rows(x, op.inputs);
+    match op.dtype {
+        Dtype::F32 => gemm::pack_shared(pool, columns, x, packed),
+        Dtype::Bf16 => gemm_pairs::pack_shared(pool, columns, x, packed),
+    }
     let share = pool.share(op.outputs).next_multiple_of(BLOCK_ROWS);
     let rows = op.outputs * op.weight_inputs;
     let [v, w] = [v, w].map(|all| (&mut all[..rows], share * op.weight_inputs));
     pool.zip_chunks_of_three(v, w, (rooms, room_len), |part, v, w, room| {
         let dy = &dy[part * share..];
-        level.run(Update { op, n, packed, dy, sgd, v, w, room });
+        match op.dtype {
+            Dtype::F32 => {
+                level.run(Update::<false> { op, n, packed, dy, sgd, v, w, room });
+            }
+            Dtype::Bf16 => {
+                level.run_pairs(Update::<true> { op, n, packed, dy, sgd, v, w, room });
+            }
+        }
     });
 }
 
-/// Rows of the weights in a block: two tiles.
+/// Rows of the weights in a block: four tiles.
 const BLOCK_ROWS: usize = 28;
+/// Rows of a tile: what it fetches meanwhile, two lines each of weights and velocities, is about what a
+/// core has under way at once.
+const ROWS_AT_ONCE: usize = 7;
 /// Columns of a block: with [`BLOCK_ROWS`] rows, 28 KiB of the first-level cache.
 const BLOCK_COLUMNS: usize = 256;
 /// Floats between the terms of a packed block of `dy`.
 const BLOCK_PITCH: usize = 32;
 
-/// One step of the optimiser on some rows of the weights.
-struct Update<'a> {
+/// One step of the optimiser on some rows of the weights, by products of `f32` or of bf16.
+struct Update<'a, const BF16: bool> {
     op: &'a Linear,
     n: usize,
     packed: &'a [f32],
@@ -82,13 +104,7 @@ struct Update<'a> {
     room: &'a mut [f32],
 }
 
-impl Update<'_> {
-    fn room_len(n: usize) -> usize {
-        BLOCK_ROWS * BLOCK_COLUMNS + n * BLOCK_PITCH
-    }
-}
-
-impl Kernel for Update<'_> {
+impl<const BF16: bool> Kernel for Update<'_, BF16> {
     type Out = ();
 
     #[inline(always)]
@@ -99,34 +115,33 @@ impl Kernel for Update<'_> {
         let blocks = v.chunks_mut(BLOCK_ROWS * row).zip(w.chunks_mut(BLOCK_ROWS * row));
         for (i, (v, w)) in blocks.enumerate() {
             let rows = v.len() / row;
-            for (image, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).enumerate() {
-                let dy = &dy[image * op.outputs + i * BLOCK_ROWS..];
-                to[..rows].copy_from_slice(&dy[..rows]);
+            let terms = if BF16 { n.div_ceil(2) } else { n };
+            for (term, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).take(terms).enumerate() {
+                let dy = |image: usize| &dy[image * op.outputs + i * BLOCK_ROWS..][..rows];
+                if BF16 {
+                    let high = if 2 * term + 1 < n { dy(2 * term + 1) } else { &[] };
+                    pair(s, dy(2 * term), high, &mut to[..rows]);
+                } else {
+                    to[..rows].copy_from_slice(dy(term));
+                }
             }
             for from in (0..op.inputs).step_by(BLOCK_COLUMNS) {
                 let columns = BLOCK_COLUMNS.min(op.inputs - from);
                 for col in (0..columns).step_by(width) {
                     let at = op.weight_offset + from + col;
-                    for i in 0..rows {
+                    for first in (0..rows).step_by(ROWS_AT_ONCE) {
+                        let count = ROWS_AT_ONCE.min(rows - first);
                         // They come from memory, and are needed once the block is made.
-                        for line in (0..width).step_by(LINE) {
-                            prefetch(v.as_ptr().wrapping_add(i * row + at + line));
-                            prefetch(w.as_ptr().wrapping_add(i * row + at + line));
+                        for i in first..first + count {
+                            for line in (0..width).step_by(LINE) {
+                                prefetch(v.as_ptr().wrapping_add(i * row + at + line));
+                                prefetch(w.as_ptr().wrapping_add(i * row + at + line));
+                            }
                         }
+                        let x = &packed[(from + col) * terms..];
+                        let c = &mut block[first * BLOCK_COLUMNS + col..];
+                        tile::<S, L, BF16>(s, count, terms, &dy_block[first..], x, c);
                     }
-                    Product {
-                        rows,
-                        depth: n,
-                        vectors: VECTORS,
-                        a: dy_block,
-                        a_at: Strides { row: 1, col: BLOCK_PITCH },
-                        b: &packed[(from + col) * n..],
-                        b_at: Strides { row: width, col: L },
-                        c: &mut block[col..],
-                        c_at: Strides { row: BLOCK_COLUMNS, col: L },
-                        add: false,
-                    }
-                    .run(s);
                 }
                 for (i, block) in block.chunks_exact(BLOCK_COLUMNS).take(rows).enumerate() {
                     let at = i * row + op.weight_offset + from;
@@ -137,16 +152,68 @@ impl Kernel for Update<'_> {
     }
 }
 
+/// Some rows of a block, a panel wide: the sum of `terms` products of `dy` and `x`.
+#[inline(always)]
+fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
+    s: S, rows: usize, terms: usize, dy: &[f32], x: &[f32], c: &mut [f32],
+) {
+    let c_at = Strides { row: BLOCK_COLUMNS, col: L };
+    if BF16 {
+        pairs::Product {
+            rows: Repeat { count: rows, stride: 2 },
+            runs: [Repeat::ONCE; 2],
+            pairs: Repeat { count: terms, stride: 2 * BLOCK_PITCH },
+            a: bytemuck::cast_slice(dy),
+            vectors: VECTORS,
+            b: x,
+            c,
+            c_at,
+            add: false,
+        }
+        .run(s);
+    } else {
+        Product {
+            rows,
+            depth: terms,
+            vectors: VECTORS,
+            a: dy,
+            a_at: Strides { row: 1, col: BLOCK_PITCH },
+            b: x,
+            b_at: Strides { row: VECTORS * L, col: L },
+            c,
+            c_at,
+            add: false,
+        }
+        .run(s);
+    }
+}
+
+/// `to` is `low` and `high` rounded to pairs; what `high` lacks is zero.
+#[inline(always)]
+fn pair<S: Simd<L>, const L: usize>(s: S, low: &[f32], high: &[f32], to: &mut [f32]) {
+    for at in (0..to.len()).step_by(L) {
+        let high = s.load_next(&high[at.min(high.len())..]);
+        s.store_next(s.pair(s.load_next(&low[at..]), high), &mut to[at..]);
+    }
+}
+
 /// `out[n, k] (+)= (a[k, c] b[c, n])^T (+ bias[k])`.
 fn multiply_turned(
-    pool: &Pool, scratch: &mut Scratch, (k, n, c): (usize, usize, usize), a: Matrix<'_>,
-    b: Matrix<'_>, (out, bias, add): (&mut [f32], Option<&[f32]>, bool),
+    pool: &Pool, scratch: &mut Scratch, dtype: Dtype, (k, n, c): (usize, usize, usize),
+    a: Matrix<'_>, b: Matrix<'_>, (out, bias, add): (&mut [f32], Option<&[f32]>, bool),
 ) {
     let level = pool.level();
-    let row = n.next_multiple_of(LINE);
-    let room = scratch.take(k * row + room_len(level, pool.threads(), (k, n, c)));
-    let (turned, room) = room.split_at_mut(k * row);
-    multiply_shared(pool, room, (k, n, c), a, b, false, (turned, row));
+    let (row, size) = (n.next_multiple_of(LINE), (k, n, c));
+    let room_len = match dtype {
+        Dtype::F32 => gemm::room_len(level, pool.threads(), size),
+        Dtype::Bf16 => gemm_pairs::room_len(level, pool.threads(), size),
+    };
+    let (turned, room) = scratch.take(k * row + room_len).split_at_mut(k * row);
+    let c = (&mut *turned, row);
+    match dtype {
+        Dtype::F32 => gemm::multiply_shared(pool, room, size, a, b, false, c),
+        Dtype::Bf16 => gemm_pairs::multiply_shared(pool, room, size, a, b, false, c),
+    }
     pool.chunks(out, level.lanes() * k, |part, out| {
         let turned = &turned[part * level.lanes()..];
         level.run(TurnBack { turned, row, k, bias, add, out });

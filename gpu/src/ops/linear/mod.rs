@@ -2,6 +2,8 @@
 
 pub(crate) mod cpu;
 
+use super::Dtype;
+
 /// `y[n, k] = b[k] + sum_c w[k, weight_offset + c] x[n, c]`, one source's share of the inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
@@ -13,6 +15,8 @@ pub struct Linear {
     pub weight_inputs: usize,
     /// The source's first input in a row of the weights.
     pub weight_offset: usize,
+    /// What is multiplied.
+    pub dtype: Dtype,
 }
 
 #[cfg(test)]
@@ -42,6 +46,7 @@ mod tests {
             outputs,
             weight_inputs: left + right,
             weight_offset,
+            dtype: Dtype::F32,
         };
         let (a, b) = (source(left, 0), source(right, left));
         let (xs, w, bias, dys) = (
@@ -92,12 +97,24 @@ mod tests {
 
     #[test]
     fn blocks_and_their_edges_agree_with_the_formula() {
+        edges(Dtype::F32, false, 1e-6);
+        // Factors that are bf16s already are off by no more; others, by 2^-9 each.
+        edges(Dtype::Bf16, true, 1e-6);
+        edges(Dtype::Bf16, false, 4e-3);
+    }
+
+    fn edges(dtype: Dtype, rounded: bool, bound: f64) {
         // More rows, columns and terms than any block has, and none a multiple.
-        let (n, outputs, inputs, offset) = (301, 61, 530, 7);
+        let (n, outputs, inputs, offset) = (301, 61, 1030, 7);
         let weight_inputs = offset + inputs + 3;
-        let op = Linear { inputs, outputs, weight_inputs, weight_offset: offset };
-        let (xs, ws) = (noise(1, n * inputs), noise(2, outputs * weight_inputs));
-        let (dys, vs) = (noise(3, n * outputs), noise(4, ws.len()));
+        let op = Linear { inputs, outputs, weight_inputs, weight_offset: offset, dtype };
+        let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+        let factors = |seed: u32, len: usize| -> Vec<f32> {
+            let plain = noise(seed, len).into_iter();
+            plain.map(|x| if rounded { round(x) } else { x }).collect()
+        };
+        let (xs, ws) = (factors(1, n * inputs), factors(2, outputs * weight_inputs));
+        let (dys, vs) = (factors(3, n * outputs), noise(4, ws.len()));
         let (mut y, mut dx) = (vec![0.0; n * outputs], vec![0.0; n * inputs]);
         let mut dw = vec![0.0; ws.len()];
         let places = (0..n * outputs).flat_map(|iy| (0..inputs).map(move |c| (iy, c)));
@@ -110,15 +127,15 @@ mod tests {
             dw[iw] += x * dy;
         }
         let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
-        testing::on_every_cpu(|cpu| {
+        testing::on_every_cpu_for_bf16(|cpu| {
             let [x, dy] = [&xs, &dys].map(|values| testing::buffer(cpu, values));
             let [mut w, mut v] = [&ws, &vs].map(|values| testing::buffer(cpu, values));
             let mut found = testing::buffer(cpu, &noise(9, y.len()));
             cpu.linear_forward(&op, n, &x, &w, None, false, &mut found);
-            close(&found, &y, 1e-6);
+            close(&found, &y, bound);
             let mut found = testing::buffer(cpu, &noise(9, dx.len()));
             cpu.linear_backward_data(&op, n, &dy, &w, &mut found);
-            close(&found, &dx, 1e-6);
+            close(&found, &dx, bound);
             cpu.linear_update(&op, n, &x, &dy, &sgd, &mut v, &mut w);
             let stepped = ws.iter().zip(&vs).zip(&dw).enumerate().map(|(i, ((w, v), dw))| {
                 let (w, v) = (f64::from(*w), f64::from(*v));
@@ -126,12 +143,12 @@ mod tests {
                 if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw } else { v }
             });
             let stepped: Vec<f64> = stepped.collect();
-            close(&v, &stepped, 1e-6);
+            close(&v, &stepped, bound);
             let moved = ws.iter().zip(&vs).zip(&stepped).map(|((w, v), stepped)| {
                 let still = f64::from(*v) == *stepped;
                 f64::from(*w) + if still { 0.0 } else { *stepped }
             });
-            close(&w, &moved.collect::<Vec<_>>(), 1e-6);
+            close(&w, &moved.collect::<Vec<_>>(), bound);
         });
     }
 }

@@ -7,6 +7,11 @@ mod im2col;
     reason = "rows and columns of registers go by the formulas' indices"
 )]
 mod winograd;
+#[expect(
+    clippy::needless_range_loop,
+    reason = "rows and columns of registers go by the formulas' indices"
+)]
+mod direct;
 
 pub use table::{Algorithm, Pass, algorithm};
 
@@ -20,6 +25,7 @@ pub(crate) fn forward(
     match algorithm {
         Algorithm::Im2col => im2col::forward(pool, scratch, op, n, x, w, b, accumulate, y),
         Algorithm::Winograd => winograd::forward(pool, scratch, op, n, x, w, b, accumulate, y),
+        Algorithm::Bf16 => direct::forward(pool, scratch, op, n, x, w, b, accumulate, y),
     }
 }
 
@@ -30,6 +36,7 @@ pub(crate) fn backward_data(
     match algorithm {
         Algorithm::Im2col => im2col::backward_data(pool, scratch, op, n, dy, w, dx),
         Algorithm::Winograd => winograd::backward_data(pool, scratch, op, n, dy, w, dx),
+        Algorithm::Bf16 => direct::backward_data(pool, scratch, op, n, dy, w, dx),
     }
 }
 
@@ -40,5 +47,6 @@ pub(crate) fn backward_weight(
     match algorithm {
         Algorithm::Im2col => im2col::backward_weight(pool, scratch, op, n, x, dy, dw),
         Algorithm::Winograd => winograd::backward_weight(pool, scratch, op, n, x, dy, dw),
+        Algorithm::Bf16 => direct::backward_weight(pool, scratch, op, n, x, dy, dw),
     }
 }

@@ -1,8 +1,9 @@
 //! Which algorithm each pass of a convolution takes: the one place where this is said.
 //!
-//! The choice depends on the shape only, so the same net is computed alike in every run.
+//! The choice depends on shape and number format only, so the same net is computed alike on every CPU.
 
-use super::{super::Conv, winograd};
+use super::{super::Conv, direct, winograd};
+use crate::ops::Dtype;
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +28,22 @@ pub enum Algorithm {
     Im2col,
     /// Winograd's minimal filtering with eight points a side: windows of 3 or 5 steps, rounded up.
     Winograd,
+    /// Sums over the windows where they lie, in bf16: any shape; for the gradient of the input, step 1.
+    Bf16,
 }
 
 impl Algorithm {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Im2col, Self::Winograd];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Im2col, Self::Winograd, Self::Bf16];
+
+    /// Its name in the records of a run.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Im2col => "im2col",
+            Self::Winograd => "winograd",
+            Self::Bf16 => "bf16",
+        }
+    }
 
     /// Whether it can do pass `pass` of `op`.
     pub fn fits(self, op: &Conv, pass: Pass) -> bool {
@@ -39,6 +51,8 @@ impl Algorithm {
             (Self::Im2col, _) => true,
             (Self::Winograd, Pass::BackwardData) => winograd::fits_backward(op),
             (Self::Winograd, _) => winograd::fits(op),
+            (Self::Bf16, Pass::BackwardData) => direct::fits_backward(op),
+            (Self::Bf16, _) => direct::fits(op),
         }
     }
 }
@@ -47,12 +61,15 @@ impl Algorithm {
 const CHANNELS_MIN: usize = 8;
 
 /// The algorithm of pass `pass` of `op` on the CPU.
-pub fn algorithm(op: &Conv, pass: Pass) -> Algorithm {
+pub fn algorithm(op: &Conv, pass: Pass, dtype: Dtype) -> Algorithm {
     let phases = op.stride * op.stride;
     let wide = op.channels / op.groups * phases >= CHANNELS_MIN
         && op.kernels / op.groups >= CHANNELS_MIN;
     if wide && Algorithm::Winograd.fits(op, pass) {
+        // Also where bf16 may be used: it does more than the registers' peak in bf16 would.
         Algorithm::Winograd
+    } else if dtype == Dtype::Bf16 && Algorithm::Bf16.fits(op, pass) {
+        Algorithm::Bf16
     } else {
         Algorithm::Im2col
     }
@@ -76,6 +93,7 @@ mod tests {
             groups: 1,
             weight_channels: 48,
             weight_offset: 0,
+            by: None,
         };
         let conv1 = Conv {
             channels: 3,
@@ -89,12 +107,14 @@ mod tests {
             weight_channels: 3,
             ..conv2
         };
-        let of = |op: &Conv| Pass::ALL.map(|pass| algorithm(op, pass));
+        let of = |op: &Conv| Pass::ALL.map(|pass| op.algorithm(pass));
         assert_eq!(of(&conv2), [Algorithm::Winograd; 3]);
         let [forward, data, weight] = of(&conv1);
         assert_eq!([forward, weight], [Algorithm::Winograd; 2]);
         assert_eq!(data, Algorithm::Im2col);
         let narrow = Conv { channels: 4, weight_channels: 4, ..conv2 };
         assert_eq!(of(&narrow), [Algorithm::Im2col; 3]);
+        let in_bf16 = |op: &Conv| Pass::ALL.map(|pass| algorithm(op, pass, Dtype::Bf16));
+        assert_eq!((in_bf16(&conv2), in_bf16(&narrow)), (of(&conv2), [Algorithm::Bf16; 3]));
     }
 }

@@ -22,7 +22,8 @@ use points::SQUARE;
 use rooms::Rooms;
 use sheet::Sheets;
 use transform::POINTS;
-use weights::{Evaluate, Interpolate, Kernels};
+pub(super) use weights::Kernels;
+use weights::{Evaluate, Interpolate};
 
 /// Tiles at once: few enough for the second- and third-level cache, many enough that reading the
 /// weights at the points is worth it.

@@ -6,30 +6,32 @@ use crate::cpu::vector::{Kernel, Simd};
 /// A block of the weights as one group and source uses it. Outputs are vectors, inputs stand one
 /// after another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kernels {
+pub(in super::super) struct Kernels {
     /// Where the block begins.
-    pub(super) start: usize,
+    pub(in super::super) start: usize,
     /// From an output channel to the next.
-    pub(super) output: usize,
+    pub(in super::super) output: usize,
     /// From an input channel to the next.
-    pub(super) input: usize,
+    pub(in super::super) input: usize,
     /// Output channels.
-    pub(super) outputs: usize,
+    pub(in super::super) outputs: usize,
     /// Input channels, phases counted.
-    pub(super) inputs: usize,
+    pub(in super::super) inputs: usize,
     /// Side of the window.
-    pub(super) window: usize,
+    pub(in super::super) window: usize,
     /// Step of the window, see [`super::planes::Planes`].
-    pub(super) step: usize,
+    pub(in super::super) step: usize,
     /// Turned by half a circle: for the gradient of the input.
-    pub(super) turned: bool,
+    pub(in super::super) turned: bool,
 }
 
 impl Kernels {
     /// Where the weight is, less `output` times the output channel, that phase input channel `input`
     /// has at `row`, `col` of its window; phases at the edge have none.
     #[inline(always)]
-    fn place(&self, input: usize, row: usize, col: usize) -> Option<usize> {
+    pub(in super::super) fn place(
+        &self, input: usize, row: usize, col: usize,
+    ) -> Option<usize> {
         let (plane, phase) = (input / (self.step * self.step), input % (self.step * self.step));
         let row = row * self.step + phase / self.step;
         let col = col * self.step + phase % self.step;

@@ -1,0 +1,37 @@
+//! Made-up batches, in the slots of a ring as the pipeline would leave them.
+
+use super::CLASSES;
+use crate::config::Config;
+use anyhow::{Context as _, Result};
+use crossbeam_channel::bounded;
+use pipeline::{
+    augment::Element,
+    feed::slot_bytes,
+    random::Draws,
+    ring::{Memory, Ready, Ring},
+};
+
+/// The spread of the made-up pixels, grey levels.
+const PIXEL_SIGMA: f64 = 60.0;
+
+/// A batch of noise.
+pub(super) fn made_up<M: Memory>(
+    ring: &Ring<M>, step: u64, config: &Config,
+) -> Result<Ready<M>> {
+    let (_alive, abort) = bounded(0);
+    let mut filling = ring.acquire(&abort).context("nobody aborts")?;
+    let batch = filling.batch_mut();
+    (batch.step, batch.valid) = (step, config.train.batch);
+    for (i, label) in batch.labels.iter_mut().enumerate() {
+        *label = (i * 37 % CLASSES) as u32;
+    }
+    let sample_bytes = slot_bytes(1, config.data.crop, Element::F32);
+    let mut ready = None;
+    for (i, mut cell) in filling.into_cells(sample_bytes).enumerate() {
+        let mut draws = Draws::new(1, 0, 0, i as u64);
+        let pixels: &mut [f32] = bytemuck::cast_slice_mut(cell.bytes_mut());
+        pixels.fill_with(|| (PIXEL_SIGMA * 3.46 * (draws.unit() - 0.5)) as f32);
+        ready = cell.finish();
+    }
+    ready.context("all cells are finished")
+}
