@@ -90,7 +90,8 @@ pub fn train<D: Device>(
     if let Some(from) = &plan.from {
         from.meta.algorithms.apply(&mut net).context("cannot compute as the run began")?;
     }
-    let mut towers = Towers::start(devices, &net, train).context("cannot set up the towers")?;
+    let mut towers = Towers::traced(devices, &net, train, &plan.trace)
+        .context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
     if let Some(from) = &plan.from {
         (step, schedule) = (from.meta.step, from.meta.schedule);

@@ -8,9 +8,10 @@ use alexnet::{
     config::Config,
     exchange::Exchange,
     model::Net,
-    tower::{Core, Pass, stopwatch},
+    tower::{Core, Pass, laps},
 };
 use gpu::cpu::Cpu;
+use pipeline::trace::Trace;
 use std::{sync::atomic::Ordering, thread, time::Duration};
 
 const CLASSES: usize = 5;
@@ -128,7 +129,7 @@ fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
     let (mut ends, _) = Exchange::between(2, Duration::from_millis(20));
     let pixels = pixels(&config);
     let error = core(&config, 0)
-        .batch(TRAIN, &pixels, &[1, 2], &mut ends[0], &mut stopwatch())
+        .batch(TRAIN, &pixels, &[1, 2], &mut ends[0], &mut laps(&Trace::off()))
         .expect_err("no peer");
     let text = "tower 0 waited 0 s for the activations at layer 3 in turn 0 of tower 1";
     assert_eq!(error.to_string(), text);
@@ -141,7 +142,8 @@ fn towers_that_are_out_of_step_notice() {
     let run = |(index, mut exchange): (usize, Exchange)| {
         let (config, pass) = (tiny(), [TRAIN, Pass::Test][index]);
         let (mut core, pixels) = (core(&config, index), pixels(&config));
-        let mut batch = || core.batch(pass, &pixels, &[1, 2], &mut exchange, &mut stopwatch());
+        let mut batch =
+            || core.batch(pass, &pixels, &[1, 2], &mut exchange, &mut laps(&Trace::off()));
         batch().and_then(|_| batch()).expect_err("a peer out of step").to_string()
     };
     let errors: Vec<_> = thread::scope(|scope| {

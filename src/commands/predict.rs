@@ -8,7 +8,7 @@ use crate::{
     exchange::Exchange,
     model::{Net, Part},
     render::{Done, Hint},
-    tower::{Core, Pass, stopwatch},
+    tower::{Core, Pass, laps},
     weights,
 };
 use anyhow::{Context as _, Result};
@@ -18,6 +18,7 @@ use pipeline::{
     dataset::{Encoding, Statistics},
     resize::Stored,
     source::Encoded,
+    trace::Trace,
 };
 use std::{path::Path, time::Duration};
 
@@ -66,7 +67,7 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
                 Err(error) => failed.push(format!("{error:#}").trim_end().to_owned()),
             }
         }
-        core.batch(Pass::Test, &pixels, &[], &mut ends[0], &mut stopwatch())?;
+        core.batch(Pass::Test, &pixels, &[], &mut ends[0], &mut laps(&Trace::off()))?;
         let probabilities = core.probabilities(read.len());
         for (path, p) in read.iter().zip(probabilities.chunks_exact(net.classes)) {
             tell(path, p, &checkpoint)?;

@@ -152,17 +152,17 @@ impl<D: Device> Core<D> {
     }
 
     /// One batch: `pixels` are `[batch, 3, crop, crop]`, `labels` the valid rows' classes. `lap`
-    /// returns the seconds since its last call.
+    /// returns the seconds since its last call, and is told what took them.
     ///
     /// # Errors
     /// If another part failed or fell silent.
     pub fn batch(
         &mut self, pass: Pass, pixels: &[f32], labels: &[u32], exchange: &mut Exchange,
-        lap: &mut dyn FnMut() -> f64,
+        lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<Outcome, ExchangeError> {
         let mut outcome = Outcome::default();
         let times = &mut outcome.times;
-        lap();
+        lap("begin");
         if let Some(image) = &mut self.image {
             self.device.upload(image, pixels);
         }
@@ -172,7 +172,7 @@ impl<D: Device> Core<D> {
             outcome.score =
                 self.device.softmax(self.batch, self.net.classes, labels, &mut head.y);
         }
-        times.forward += lap();
+        times.forward += lap("forward");
         if let Pass::Train { rate, .. } = pass {
             if self.rooms.last().is_some_and(Room::computes) {
                 let head = self.rooms.last_mut().expect("a head");
@@ -200,7 +200,7 @@ impl<D: Device> Core<D> {
 
     fn forward(
         &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange, times: &mut Times,
-        lap: &mut dyn FnMut() -> f64,
+        lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         for i in 0..self.rooms.len() {
@@ -215,7 +215,7 @@ impl<D: Device> Core<D> {
                         exchange.send(peer, tag, len, |out| self.device.download(own, out))?;
                     }
                 }
-                times.exchange += lap();
+                times.exchange += lap("exchange");
             }
             let own = read(before.last(), self.image.as_ref(), pixels);
             if !room.computes() {
@@ -224,13 +224,13 @@ impl<D: Device> Core<D> {
             let w = &room.weight[0];
             let b = Some(&room.bias[0]);
             Room::multiply(&room.ops[0], &mut self.device, n, own, w, b, &mut room.y);
-            times.forward += lap();
+            times.forward += lap("forward");
             for (peer, x) in room.foreign.iter_mut().enumerate() {
                 exchange.receive(peer, tag, |floats| self.device.upload(x, floats))?;
-                times.exchange += lap();
+                times.exchange += lap("exchange");
                 let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
                 Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
-                times.forward += lap();
+                times.forward += lap("forward");
             }
             let finished = room.finished.as_mut();
             self.device.finish_forward(&room.finish, n, &mut room.y, finished);
@@ -243,7 +243,7 @@ impl<D: Device> Core<D> {
                     self.device.scale(keep, len, room.out_mut());
                 }
             }
-            times.forward += lap();
+            times.forward += lap("forward");
         }
         Ok(())
     }
@@ -252,7 +252,7 @@ impl<D: Device> Core<D> {
     /// as soon as its weights have been read for the last time.
     fn backward_layer(
         &mut self, i: usize, pixels: &[f32], rate: f32, exchange: &mut Exchange,
-        times: &mut Times, lap: &mut dyn FnMut() -> f64,
+        times: &mut Times, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         let tag = Tag { turn: self.turn, layer: i, backward: true };
@@ -267,28 +267,28 @@ impl<D: Device> Core<D> {
                 // Zero where the unit was dropped, as at every zero of a ReLU.
                 device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
             }
-            times.backward += lap();
+            times.backward += lap("backward");
             // The peers' gradients leave first: they travel during the local work.
             for peer in 0..room.foreign.len() {
                 let dx = &mut self.foreign_gradient;
                 room.data_gradient(1 + peer, device, n, dx);
-                times.backward += lap();
+                times.backward += lap("backward");
                 // Towers are alike: a peer's share is as long as our own.
                 exchange.send(peer, tag, room.x_len * n, |out| device.download(dx, out))?;
-                times.exchange += lap();
+                times.exchange += lap("exchange");
             }
             if i > 0 {
                 room.data_gradient(0, device, n, d);
             }
             let own = read(before.last(), self.image.as_ref(), pixels);
             room.weight_gradient(device, n, own, &mut self.dw);
-            times.backward += lap();
+            times.backward += lap("backward");
             // The weights have been read for the last time.
             let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
             room.update_weights(device, n, own, &sgd, &self.dw);
             let [w, v] = &mut room.bias;
             device.sgd(&Sgd { decay: 0.0, ..sgd }, room.rows, &self.db, v, w);
-            times.update += lap();
+            times.update += lap("update");
         }
         if room.layer.across && self.devices > 1 {
             let len = room.x_len * n;
@@ -306,7 +306,7 @@ impl<D: Device> Core<D> {
                     own = true;
                 }
             }
-            times.exchange += lap();
+            times.exchange += lap("exchange");
         }
         Ok(())
     }

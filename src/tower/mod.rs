@@ -21,6 +21,7 @@ use gpu::device::{Device, DeviceError};
 use pipeline::{
     ring::{InUse, Memory, Ready},
     thread::Joined,
+    trace::Trace,
 };
 use std::{
     io,
@@ -102,6 +103,16 @@ impl<M: Memory> Towers<M> {
     pub fn start<D: Device<Slot = M>>(
         devices: Vec<D>, net: &Net, train: &Train,
     ) -> Result<Self, TowerError> {
+        Self::traced(devices, net, train, &Trace::off())
+    }
+
+    /// The same; `trace` shows what each tower does when.
+    ///
+    /// # Errors
+    /// If a device or the operating system refuses.
+    pub fn traced<D: Device<Slot = M>>(
+        devices: Vec<D>, net: &Net, train: &Train, trace: &Trace,
+    ) -> Result<Self, TowerError> {
         let count = devices.len();
         let (exchanges, poison) = Exchange::between(count, PATIENCE);
         let mut towers = Vec::new();
@@ -109,8 +120,8 @@ impl<M: Memory> Towers<M> {
             let core = Core::new(device, net, index, count, train)?;
             let (mailbox, work) = bounded(BATCHES_IN_FLIGHT);
             let (answer, replies) = bounded(BATCHES_IN_FLIGHT);
-            let poison = poison.clone();
-            let body = move || live(index, core, exchange, &poison, &work, &answer);
+            let (poison, trace) = (poison.clone(), trace.clone());
+            let body = move || live(index, core, exchange, &poison, &work, &answer, &trace);
             let thread = Joined::spawn(&format!("tower-{index}"), body)
                 .map_err(|source| TowerError::Thread { tower: index, source })?;
             towers.push(Tower { mailbox, replies, _thread: thread });
@@ -237,10 +248,10 @@ impl<M: Memory> Towers<M> {
 /// meets the closed channel finds the reason.
 fn live<D: Device>(
     index: usize, mut core: Core<D>, mut exchange: Exchange, poison: &Poison,
-    work: &Receiver<Work<D::Slot>>, replies: &Sender<Reply<D::Slot>>,
+    work: &Receiver<Work<D::Slot>>, replies: &Sender<Reply<D::Slot>>, trace: &Trace,
 ) {
     let served = core.home().run(|| {
-        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies)))
+        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies, trace)))
     });
     match served {
         Ok(Ok(())) => {}
@@ -256,18 +267,19 @@ fn live<D: Device>(
 
 fn serve<D: Device>(
     core: &mut Core<D>, exchange: &mut Exchange, work: &Receiver<Work<D::Slot>>,
-    replies: &Sender<Reply<D::Slot>>,
+    replies: &Sender<Reply<D::Slot>>, trace: &Trace,
 ) -> Result<(), ExchangeError> {
     let mut idle_since = Instant::now();
     for work in work {
         let reply = match work {
             Work::Batch { lease, pass, probabilities } => {
                 let waited = idle_since.elapsed().as_secs_f64();
+                trace.span("wait for a batch", idle_since);
                 let batch = lease.batch();
                 let labels = &batch.labels[..batch.valid];
                 let pixels = bytemuck::cast_slice(lease.bytes());
                 let mut outcome =
-                    core.batch(pass, pixels, labels, exchange, &mut stopwatch())?;
+                    core.batch(pass, pixels, labels, exchange, &mut laps(trace))?;
                 outcome.times.data = waited;
                 let probabilities =
                     if probabilities { core.probabilities(batch.valid) } else { vec![] };
@@ -289,6 +301,15 @@ fn serve<D: Device>(
         idle_since = Instant::now();
     }
     Ok(())
+}
+
+/// A clock that returns the seconds since its last call, and records them by the name that it is given.
+pub fn laps(trace: &Trace) -> impl FnMut(&'static str) -> f64 {
+    let mut last = Instant::now();
+    move |name| {
+        trace.span(name, last);
+        std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64()
+    }
 }
 
 /// A clock that returns the seconds since its last call.
