@@ -19,6 +19,9 @@ const CLASSES: usize = 10;
 const BATCH: usize = 4;
 /// The mailboxes, what is kept per thread and the allocator's own pages have settled by then.
 const WARM_UP: u64 = 3;
+/// Steps that are counted. A thread's first wait at a channel allocates, whenever it comes to wait; so
+/// the fewest of several steps are what a step takes.
+const COUNTED: u64 = 3;
 
 /// Counts what every thread allocates but those that asked to be left out.
 struct Counting;
@@ -88,16 +91,18 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize 
     let len = 3 * net.crop * net.crop;
     let bytes = len * BATCH * size_of::<f32>();
     let ring = Ring::new(towers.slots(2, bytes).expect("memory"), BATCH);
-    let mut counted = 0;
-    for step in 0..=WARM_UP {
+    let mut fewest = usize::MAX;
+    for step in 0..WARM_UP + COUNTED {
         let batch = batch(&ring, len);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         towers.submit(batch, Pass::Train { rate: 1e-4, step }, false).expect("healthy towers");
         let (outcome, _) = towers.outcome().expect("healthy towers");
-        counted = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        if step >= WARM_UP {
+            fewest = fewest.min(ALLOCATIONS.load(Ordering::Relaxed) - before);
+        }
         assert!(outcome.score.loss_sum.is_finite());
     }
-    counted
+    fewest
 }
 
 #[test]
