@@ -3,6 +3,7 @@
 //! The modules stand in the order in which a picture travels. Nothing here knows a device or a
 //! network: the ring's memory comes from outside.
 
+mod level;
 pub mod random;
 pub mod thread;
 pub mod stats;

@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::{
     fmt,
-    ops::DerefMut,
+    ops::{DerefMut, Range},
     slice,
     sync::{
         Arc,
@@ -192,7 +192,7 @@ impl<M: Memory> Filling<M> {
     ///
     /// # Panics
     /// If there is none, or the slot is shorter than they are.
-    pub fn into_cells(self, sample_bytes: usize) -> impl Iterator<Item = Cell<M>> {
+    pub fn into_cells(self, sample_bytes: usize) -> Cells<M> {
         let Self(mut loan) = self;
         let Slot { memory, batch, .. } = loan.slot_mut();
         let valid = batch.valid;
@@ -203,13 +203,47 @@ impl<M: Memory> Filling<M> {
         let (labels, ids) = (batch.labels.as_mut_ptr(), batch.ids.as_mut_ptr());
         let (left, void) = (AtomicUsize::new(valid), AtomicBool::new(false));
         let shared = Arc::new(Shared { loan, start, labels, ids, left, void });
-        // `repeat_n` gives its own Arc away with the last cell: the iterator keeps none.
-        let cells = std::iter::repeat_n(shared, valid).enumerate();
-        cells.map(move |(index, shared)| Cell {
-            shared: Some(shared),
-            index,
-            bytes: sample_bytes,
-        })
+        Cells { shared: Some(shared), left: 0..valid, bytes: sample_bytes }
+    }
+}
+
+/// The cells of samples that follow one another. While some have not been taken, the batch is not
+/// whole; dropped then, it is void.
+pub struct Cells<M: Memory> {
+    /// `None` if all have been taken: it goes with the last, who may be the last of the batch.
+    shared: Option<Arc<Shared<M>>>,
+    left: Range<usize>,
+    bytes: usize,
+}
+
+impl<M: Memory> fmt::Debug for Cells<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cells").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl<M: Memory> Cells<M> {
+    /// The next `len` cells, or as many as are left; `None` after the last.
+    ///
+    /// # Panics
+    /// If `len` is 0.
+    pub fn split(&mut self, len: usize) -> Option<Self> {
+        assert!(len > 0, "a run without cells");
+        let mid = self.left.end.min(self.left.start + len);
+        let run = self.left.start..mid;
+        self.left.start = mid;
+        let shared =
+            if self.left.is_empty() { self.shared.take() } else { self.shared.clone() };
+        shared.map(|shared| Self { shared: Some(shared), left: run, bytes: self.bytes })
+    }
+}
+
+impl<M: Memory> Iterator for Cells<M> {
+    type Item = Cell<M>;
+
+    fn next(&mut self) -> Option<Cell<M>> {
+        let Self { shared, left, bytes } = self.split(1)?;
+        Some(Cell { shared, index: left.start, bytes })
     }
 }
 
@@ -226,8 +260,9 @@ impl<M: Memory> Cell<M> {
     /// Never: a cell that can be named is live.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let shared = self.shared.as_ref().expect("a live cell holds its batch");
-        // SAFETY: `into_cells` made one cell per index and checked that all lie within the
-        // memory; so this range is ours alone until `shared` is given up, and it outlives us.
+        // SAFETY: `into_cells` checked that all indices lie within the memory, and `split` gives
+        // each of them away once; so this range is ours alone until `shared` is given up, and it
+        // outlives us.
         unsafe {
             slice::from_raw_parts_mut(shared.start.add(self.index * self.bytes), self.bytes)
         }
@@ -316,74 +351,4 @@ impl<M: Memory> InUse<M> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn acquire(ring: &Ring<Vec<u8>>, valid: usize) -> Filling<Vec<u8>> {
-        let (_alive, abort) = bounded(0);
-        let mut filling = ring.acquire(&abort).expect("nobody aborts");
-        filling.batch_mut().valid = valid;
-        filling
-    }
-
-    proptest! {
-        #[test]
-        fn slots_are_conserved(steps in prop::collection::vec((0..5, 1..5usize), 0..64)) {
-            let ring = Ring::new(vec![vec![0; 8]; 3], 4);
-            for (step, valid) in steps {
-                let filling = acquire(&ring, valid);
-                if step == 0 { continue; }
-                let mut cells: Vec<_> = filling.into_cells(2).collect();
-                if step == 1 { cells.pop(); }
-                if step == 2 { cells.rotate_left(valid / 2); }
-                let mut ready = None;
-                for mut cell in cells {
-                    let index = cell.index() as u8;
-                    cell.bytes_mut().fill(index);
-                    prop_assert!(ready.is_none());
-                    ready = cell.finish();
-                }
-                prop_assert_eq!(ready.is_some(), step != 1);
-                let Some(ready) = ready else { continue };
-                for i in 0..valid {
-                    prop_assert_eq!(&ready.bytes()[2 * i..2 * i + 2], &[i as u8; 2]);
-                }
-                let mut towers = ready.share(2);
-                prop_assert_eq!(towers[0].bytes(), towers[1].bytes());
-                if step == 3 { towers.pop(); }
-            }
-            prop_assert_eq!(ring.free(), 3);
-        }
-    }
-
-    #[test]
-    fn cells_written_by_many_threads_make_one_batch() {
-        let ring = Ring::new(vec![vec![0; 64 * 4]; 2], 64);
-        for _ in 0..50 {
-            let cells = acquire(&ring, 64).into_cells(4);
-            let ready: Vec<_> = std::thread::scope(|scope| {
-                let write = |mut cell: Cell<Vec<u8>>| {
-                    let index = cell.index() as u8;
-                    cell.bytes_mut().fill(index);
-                    cell.finish()
-                };
-                let threads: Vec<_> =
-                    cells.map(|cell| scope.spawn(move || write(cell))).collect();
-                threads.into_iter().filter_map(|t| t.join().expect("no panic")).collect()
-            });
-            let [ready] = ready.as_slice() else { panic!("{} batches", ready.len()) };
-            let bytes = ready.bytes();
-            assert!(bytes.iter().enumerate().all(|(i, byte)| usize::from(*byte) == i / 4));
-        }
-    }
-
-    #[test]
-    fn a_closed_abort_wakes_who_waits_for_a_slot() {
-        let ring = Ring::new(vec![vec![0; 8]; 2], 4);
-        let _both = [acquire(&ring, 1), acquire(&ring, 1)];
-        let (alive, abort) = bounded(0);
-        drop(alive);
-        assert!(ring.acquire(&abort).is_none());
-    }
-}
+mod tests;

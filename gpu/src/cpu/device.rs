@@ -13,7 +13,11 @@ use crate::{
         softmax::{self, Score},
     },
 };
-use std::ops::{Deref, DerefMut};
+use memmap2::MmapMut;
+use std::{
+    io,
+    ops::{Deref, DerefMut},
+};
 
 /// `f32` memory of the CPU device.
 #[derive(Debug)]
@@ -32,20 +36,32 @@ impl DerefMut for Buffer {
     }
 }
 
-/// A ring slot of the CPU device: bytes, aligned for `f32`.
+/// A ring slot of the CPU device: pages of its own, so that it begins with a line of the caches and
+/// whole lines can be written past them. They are large ones where the system has any: with pages of
+/// 4 KiB, writing a batch takes half as long again (38 us a picture of 224 px, not 26).
 #[derive(Debug)]
-pub struct Slot(Vec<f32>);
+pub struct Slot(MmapMut);
+
+impl Slot {
+    fn new(bytes: usize) -> io::Result<Self> {
+        let mut memory = MmapMut::map_anon(bytes)?;
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage); // an error means that there are none
+        memory.fill(0); // now, not while the first batches are written
+        Ok(Self(memory))
+    }
+}
 
 impl Deref for Slot {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        &self.0
     }
 }
 
 impl DerefMut for Slot {
     fn deref_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        &mut self.0
     }
 }
 
@@ -80,12 +96,14 @@ impl Cpu {
 
     fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(len).map_err(|_| DeviceError::OutOfMemory {
-            device: self.name.clone(),
-            wanted_bytes: len * size_of::<f32>(),
-        })?;
+        let bytes = len * size_of::<f32>();
+        memory.try_reserve_exact(len).map_err(|_| self.out_of_memory(bytes))?;
         memory.resize(len, 0.0);
         Ok(memory)
+    }
+
+    fn out_of_memory(&self, wanted_bytes: usize) -> DeviceError {
+        DeviceError::OutOfMemory { device: self.name.clone(), wanted_bytes }
     }
 }
 
@@ -114,7 +132,7 @@ impl Device for Cpu {
     }
 
     fn slot(&self, bytes: usize) -> Result<Slot, DeviceError> {
-        self.allocate(bytes.div_ceil(size_of::<f32>())).map(Slot)
+        Slot::new(bytes).map_err(|_| self.out_of_memory(bytes))
     }
 
     fn upload(&mut self, dst: &mut Buffer, src: &[f32]) {
@@ -232,5 +250,20 @@ impl Device for Cpu {
 
     fn sgd(&mut self, op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer) {
         sgd::cpu::step(&self.pool, op, len, g, v, w);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_begin_with_a_line_and_are_as_long_as_they_are_asked_for() {
+        let cpu = Cpu::new("test", 1).expect("a device");
+        for bytes in [4, 64, 400, 3 * 224 * 224 * 4] {
+            let mut slot = cpu.slot(bytes).expect("memory");
+            assert_eq!((slot.len(), slot.as_ptr().addr() % 64), (bytes, 0));
+            slot[bytes - 1] = 1;
+        }
     }
 }

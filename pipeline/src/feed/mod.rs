@@ -1,5 +1,5 @@
 //! The pipeline: a dispatcher that says which samples make up which batch, workers that take one
-//! sample at a time through read, decode, resize and augment into its place in a slot, and
+//! sample after the other through read, decode, resize and augment into its place in a slot, and
 //! delivery in the order of the steps.
 //!
 //! `dispatcher --tasks--> workers --results--> next()`. Dropping the [`Feed`] closes the results and
@@ -229,8 +229,7 @@ impl<M: Memory> Feed<M> {
         let counters = Arc::new(Counters::default());
         let job = Arc::new(Job {
             augment,
-            split: plan.split(),
-            training: matches!(plan, Plan::Train { .. }),
+            plan,
             config: config.clone(),
             counters: Arc::clone(&counters),
             source,
@@ -244,7 +243,7 @@ impl<M: Memory> Feed<M> {
         }
         let ring = Ring::traced(slots, config.batch, &config.trace);
         let (next, end) = (steps.start, steps.end);
-        let body = move || dispatch::run(&job, plan, steps, &ring, &tasks, &aborted);
+        let body = move || dispatch::run(&job, steps, &ring, &tasks, &aborted);
         threads.push(Joined::spawn("data-dispatch", body).map_err(FeedError::Thread)?);
         let early = BTreeMap::new();
         Ok(Self {

@@ -115,8 +115,8 @@ impl std::ops::DerefMut for Words {
     }
 }
 
-fn slots() -> Vec<Words> {
-    let words = slot_bytes(BATCH, CROP, Element::F32) / 4;
+fn slots(batch: usize) -> Vec<Words> {
+    let words = slot_bytes(batch, CROP, Element::F32) / 4;
     (0..Feed::<Words>::slots(2)).map(|_| Words(vec![0; words])).collect()
 }
 
@@ -134,7 +134,7 @@ fn take(mut feed: Feed<Words>) -> Result<Vec<Seen>, FeedError> {
 fn train(
     source: Made, config: &FeedConfig, first: u64, steps: u64,
 ) -> Result<Vec<Seen>, FeedError> {
-    take(Feed::train(Arc::new(source), config, slots(), first, steps)?)
+    take(Feed::train(Arc::new(source), config, slots(config.batch), first, steps)?)
 }
 
 #[test]
@@ -174,6 +174,19 @@ fn crops_of_decoded_regions_are_those_of_whole_pictures_for_any_workers() {
 }
 
 #[test]
+fn the_bytes_are_the_same_however_many_samples_a_task_has() {
+    let run = |workers| {
+        let config = FeedConfig { batch: 36, ..config(workers, OnCorrupt::Substitute) };
+        train(Made { corrupt: vec![4, 40], ..Made::new(80) }, &config, 1, 4).expect("sound")
+    };
+    let runs = [1, 2, 3, 9].map(|workers| (dispatch::run_len(36, workers), run(workers)));
+    assert_eq!(runs.each_ref().map(|(len, _)| *len), [9, 4, 3, 1]);
+    for (_, seen) in &runs[1..] {
+        assert!(*seen == runs[0].1);
+    }
+}
+
+#[test]
 fn an_epoch_has_each_sample_at_most_once_and_epochs_drop_different_ones() {
     let all = train(Made::new(18), &config(2, OnCorrupt::Fail), 0, 8).expect("sound");
     let ids = |epoch: usize| -> Vec<u64> {
@@ -194,7 +207,8 @@ fn an_epoch_has_each_sample_at_most_once_and_epochs_drop_different_ones() {
 #[test]
 fn evaluation_sees_every_sample_once_and_masks_the_last_batch() {
     let source = Arc::new(Made::new(10));
-    let feed = Feed::evaluate(source, &config(3, OnCorrupt::Substitute), Split::Val, slots());
+    let feed =
+        Feed::evaluate(source, &config(3, OnCorrupt::Substitute), Split::Val, slots(BATCH));
     let all = take(feed.expect("threads")).expect("sound");
     let ids: Vec<_> = all.iter().flat_map(|(b, _)| b.ids[..b.valid].to_vec()).collect();
     assert_eq!(ids, (0..10).collect::<Vec<_>>());
@@ -256,7 +270,7 @@ fn a_feed_can_be_dropped_at_any_time() {
     for taken in 0..4 {
         let source = Arc::new(Made::new(40));
         let config = config(3, OnCorrupt::Fail);
-        let mut feed = Feed::train(source, &config, slots(), 0, 1000).expect("threads");
+        let mut feed = Feed::train(source, &config, slots(BATCH), 0, 1000).expect("threads");
         let held: Vec<_> = (0..taken.min(2)).filter_map(|_| feed.next()).collect();
         drop(feed);
         drop(held);

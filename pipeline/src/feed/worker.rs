@@ -1,12 +1,12 @@
 //! A worker: one sample at a time, from its source to its place in a slot.
 
-use super::{DecodeMode, FeedConfig, FeedError, OnCorrupt, Outcome, SKIPPED};
+use super::{DecodeMode, FeedConfig, FeedError, OnCorrupt, Outcome, SKIPPED, dispatch::Plan};
 use crate::{
     augment::{Augment, Draw},
-    dataset::{Encoding, Split},
+    dataset::Encoding,
     decode::DecodeError,
     resize::{Stored, Window},
-    ring::{Cell, Memory},
+    ring::{Cell, Cells, Memory},
     source::{SampleError, Source},
     stats::{Counters, Stage},
 };
@@ -17,11 +17,9 @@ use std::{
     time::Instant,
 };
 
-/// One sample to be put in its place.
+/// Samples of batch `number` to be put in their places.
 pub(super) struct Task<M: Memory> {
-    pub(super) cell: Cell<M>,
-    pub(super) sample: u64,
-    pub(super) epoch: u64,
+    pub(super) cells: Cells<M>,
     pub(super) number: u64,
 }
 
@@ -31,8 +29,7 @@ pub(super) struct Job {
     pub(super) source: Arc<dyn Source>,
     pub(super) augment: Augment,
     pub(super) config: FeedConfig,
-    pub(super) split: Split,
-    pub(super) training: bool,
+    pub(super) plan: Plan,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -44,16 +41,18 @@ pub(super) fn run<M: Memory>(
         let mut buffers = Buffers::default();
         loop {
             let began = Instant::now();
-            let Ok(mut task) = tasks.recv() else { return Ok(()) };
+            let Ok(Task { cells, number }) = tasks.recv() else { return Ok(()) };
             job.counters.empty(Stage::Read, began.elapsed());
-            if aborted.try_recv() == Err(TryRecvError::Disconnected) {
-                return Ok(());
-            }
-            job.fill(&mut task, &mut buffers)?;
-            if let Some(ready) = task.cell.finish()
-                && results.send(Ok((task.number, ready))).is_err()
-            {
-                return Ok(());
+            for mut cell in cells {
+                if aborted.try_recv() == Err(TryRecvError::Disconnected) {
+                    return Ok(());
+                }
+                job.fill(&mut cell, number, &mut buffers)?;
+                if let Some(ready) = cell.finish()
+                    && results.send(Ok((number, ready))).is_err()
+                {
+                    return Ok(());
+                }
             }
         }
     };
@@ -76,20 +75,23 @@ struct Buffers {
 }
 
 impl Job {
-    /// Fills the task's place, by the policy if its sample cannot be used.
+    /// Fills a place in batch `number`, by the policy if its sample cannot be used.
     fn fill<M: Memory>(
-        &self, task: &mut Task<M>, buffers: &mut Buffers,
+        &self, cell: &mut Cell<M>, number: u64, buffers: &mut Buffers,
     ) -> Result<(), FeedError> {
-        let mut sample = task.sample;
+        let batch = self.config.batch;
+        let (epoch, _) = self.plan.extent(number, batch);
+        let wanted = self.plan.sample(number, batch, cell.index());
+        let mut sample = wanted;
         loop {
-            let draw = if self.training {
-                self.augment.draw(self.config.seed, task.epoch, sample)
+            let draw = if self.plan.trains() {
+                self.augment.draw(self.config.seed, epoch, sample)
             } else {
                 self.augment.centre()
             };
-            let Err(error) = self.load(sample, &draw, buffers, task.cell.bytes_mut()) else {
-                if sample != task.sample {
-                    task.cell.set_sample(self.source.label(self.split, sample), sample);
+            let Err(error) = self.load(sample, &draw, buffers, cell.bytes_mut()) else {
+                if sample != wanted {
+                    cell.set_sample(self.source.label(self.plan.split(), sample), sample);
                 }
                 return Ok(());
             };
@@ -107,12 +109,12 @@ impl Job {
             };
             tracing::warn!("{error}: {done}");
             if self.config.on_corrupt == OnCorrupt::Skip {
-                task.cell.bytes_mut().fill(0);
-                task.cell.set_sample(SKIPPED, task.sample);
+                cell.bytes_mut().fill(0);
+                cell.set_sample(SKIPPED, wanted);
                 return Ok(());
             }
-            match self.source.next_of_class(self.split, sample) {
-                Some(next) if next != task.sample => sample = next,
+            match self.source.next_of_class(self.plan.split(), sample) {
+                Some(next) if next != wanted => sample = next,
                 _ => return Err(FeedError::NoSubstitute(error)),
             }
         }
@@ -125,10 +127,10 @@ impl Job {
         let Buffers { encoded: scratch, stored, square } = buffers;
         let size = self.source.size();
         let mut watch = Watch { job: self, since: Instant::now() };
-        let encoded = self.source.read(self.split, sample, scratch)?;
+        let encoded = self.source.read(self.plan.split(), sample, scratch)?;
         watch.lap(Stage::Read);
         let place = |source: DecodeError| SampleError::Decode {
-            place: self.source.place(self.split, sample),
+            place: self.source.place(self.plan.split(), sample),
             source,
         };
         let image = if encoded.encoding == Encoding::Raw {

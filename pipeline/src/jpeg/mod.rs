@@ -20,7 +20,6 @@
 //! there is [`JpegError::Unsupported`]. Where a file is broken in what the region needs, that is an
 //! error: nothing is filled with grey.
 
-mod level;
 mod error;
 mod header;
 mod huffman;
@@ -37,6 +36,8 @@ mod rows;
 mod sequential;
 mod stored;
 
+use crate::level::{self, Level};
+
 pub use error::{JpegError, Reason};
 pub use header::Header;
 
@@ -44,7 +45,6 @@ use clean::Clean;
 use entropy::Mcu;
 use header::Headers;
 use huffman::TableCache;
-use level::Level;
 use plan::{GROUP_BLOCKS, Plan, steps};
 use rows::Rows;
 use stored::Store;
