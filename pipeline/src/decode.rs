@@ -1,7 +1,7 @@
 //! The bytes of an image file to RGB, by what the bytes are and not by the file's name.
 //!
 //! JPEG by the decoder of [`jpeg`]; PNG, GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by
-//! `image`. EXIF orientation is not applied, as in the 2012 pipeline. No input makes it panic.
+//! `image`. EXIF [orientation](crate::orientation) is not applied, as in the 2012 pipeline. No input makes it panic.
 
 use crate::jpeg::{self, JpegError, Region};
 use std::{
