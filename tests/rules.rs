@@ -53,7 +53,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 fn all() -> Vec<(String, String)> {
-    ["src", "pipeline", "gpu", "tools", "tests"].into_iter().flat_map(sources).collect()
+    ["src", "pipeline", "gpu", "tools", "fuzz", "tests"].into_iter().flat_map(sources).collect()
 }
 
 /// The crates of ours that a manifest depends on.

@@ -1,16 +1,13 @@
 //! The bytes of an image file to RGB, by what the bytes are and not by the file's name.
 //!
-//! JPEG by the decoder of [`jpeg`], and what it leaves to others (CMYK, for one) by zune-jpeg; PNG,
-//! GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by `image`. EXIF orientation is not applied,
-//! as in the 2012 pipeline. No input makes it panic.
+//! JPEG by the decoder of [`jpeg`]; PNG, GIF, WebP and BMP, which ILSVRC hides behind `.JPEG`, by
+//! `image`. EXIF [orientation](crate::orientation) is not applied, as in the 2012 pipeline. No input makes it panic.
 
 use crate::jpeg::{self, JpegError, Region};
 use std::{
     io::Cursor,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
-use zune_jpeg::JpegDecoder;
 
 /// Longest side of a picture, pixels. ILSVRC's longest is 9331.
 pub const DIMENSION_MAX: usize = 16_384;
@@ -39,6 +36,8 @@ pub enum DecodeError {
     Unknown,
     #[error("{format}: {reason}")]
     Broken { format: &'static str, reason: String },
+    #[error("JPEG: {0}, which is not supported")]
+    Unsupported(&'static str),
     #[error(
         "{width} x {height} pixels, more than {DIMENSION_MAX} a side or {PIXELS_MAX} in all"
     )]
@@ -111,7 +110,7 @@ impl Decoder {
         })
     }
 
-    /// Decodes by `ours` what is for our decoder, and by others what is not.
+    /// Decodes JPEGs by `ours`, and other formats whole.
     fn guarded(
         &mut self, bytes: &[u8], out: &mut Image,
         ours: impl Fn(&mut jpeg::Decoder, &mut Image) -> Result<Placed, Fault>,
@@ -131,7 +130,9 @@ impl Decoder {
         let placed = catch_unwind(AssertUnwindSafe(|| match format {
             None => match ours(&mut self.jpeg, out) {
                 Ok(placed) => Ok(placed),
-                Err(Fault::Jpeg(JpegError::Unsupported(_))) => zune(bytes, out),
+                Err(Fault::Jpeg(JpegError::Unsupported(what))) => {
+                    Err(DecodeError::Unsupported(what))
+                }
                 Err(Fault::Jpeg(JpegError::TooLarge { width, height })) => {
                     Err(DecodeError::TooLarge { width, height })
                 }
@@ -174,26 +175,8 @@ fn check(width: usize, height: usize) -> Result<(), DecodeError> {
     if sane { Ok(()) } else { Err(DecodeError::TooLarge { width, height }) }
 }
 
-fn zune(bytes: &[u8], out: &mut Image) -> Result<Placed, DecodeError> {
-    let options = DecoderOptions::default()
-        .set_max_width(usize::from(u16::MAX)) // our own limit tells the size
-        .set_max_height(usize::from(u16::MAX))
-        .set_strict_mode(false)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|e| broken("JPEG", format!("{e:?}")))?;
-    let info = decoder.info().ok_or_else(|| broken("JPEG", "no header"))?;
-    let (width, height) = (usize::from(info.width), usize::from(info.height));
-    check(width, height)?;
-    out.rgb.resize(width * height * 3, 0);
-    decoder.decode_into(&mut out.rgb).map_err(|e| broken("JPEG", format!("{e:?}")))?;
-    if !ends(bytes) {
-        return Err(broken("JPEG", "truncated: no end-of-image marker"));
-    }
-    Ok(Placed::whole(width, height))
-}
-
-/// Whether the end-of-image marker follows the header; zune-jpeg fills what is missing with grey.
+/// Whether the end-of-image marker follows the header: a picture of one scan may be whole without it,
+/// or lack its last block's last bits.
 /// The header is walked over, since a thumbnail in it has an end of its own.
 fn ends(bytes: &[u8]) -> bool {
     let mut at = 2;

@@ -14,6 +14,7 @@ pub mod source;
 pub mod order;
 pub mod jpeg;
 pub mod decode;
+pub mod orientation;
 pub mod resize;
 pub mod augment;
 pub mod ring;

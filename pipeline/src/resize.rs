@@ -5,6 +5,7 @@ use crate::{
     dataset::Encoding,
     decode::{DecodeError, Decoder, Image, Placed},
     jpeg::Region,
+    orientation::Orientation,
     source::Encoded,
 };
 use fast_image_resize::{
@@ -16,6 +17,10 @@ use std::ops::Range;
 
 /// How pictures are rescaled, for `dataset.json`.
 pub const FILTER: &str = "shorter side, antialiased bilinear, centre square";
+
+/// The same of pictures that were turned by their EXIF orientation before.
+pub const FILTER_UPRIGHT: &str =
+    "upright by EXIF, shorter side, antialiased bilinear, centre square";
 
 /// A picture longer than this many times its breadth is a line, and would take much memory.
 const ASPECT_MAX: usize = 64;
@@ -195,6 +200,8 @@ pub struct Stored {
     decoder: Decoder,
     resizer: Resizer,
     image: Image,
+    /// Turns pictures by their EXIF orientation, by way of a buffer.
+    upright: Option<Vec<u8>>,
     /// The part of a picture that `image` is, where it was decoded for a window.
     part: Option<(Placed, usize, Window)>,
 }
@@ -203,6 +210,11 @@ impl Stored {
     /// With empty buffers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, for pictures that are to be turned by their EXIF orientation; whole ones only.
+    pub fn upright() -> Self {
+        Self { upright: Some(vec![]), ..Self::default() }
     }
 
     /// Writes `[size, size, 3]` to `out`.
@@ -225,7 +237,11 @@ impl Stored {
     /// If the bytes are no picture.
     pub fn decode(&mut self, encoded: Encoded<'_>) -> Result<(), DecodeError> {
         self.part = None;
-        self.decoder.decode(encoded.bytes, &mut self.image)
+        self.decoder.decode(encoded.bytes, &mut self.image)?;
+        if let Some(scratch) = &mut self.upright {
+            Orientation::of(encoded.bytes).apply(&mut self.image, scratch);
+        }
+        Ok(())
     }
 
     /// The first half of making a window of the stored square, for encodings other than raw:

@@ -4,10 +4,13 @@ to. Read by pipeline/tests/jpeg.rs.
 
 A line of `jpeg.txt` is a file's name, its width and height, and the CRC-32 of its RGB pixels as
 Pillow gives them; Pillow's decoder is libjpeg-turbo with its defaults: the "slow integer" inverse
-transform and "fancy" upsampling. With a folder as an argument, it prints such lines for all JPEGs
-below it instead. Needs Pillow, numpy and `cjpeg` of libjpeg-turbo-progs to make the files.
+transform and "fancy" upsampling. Of files with inks there is a CRC-32 of libjpeg's own cyan, magenta
+and yellow, too; of files that are no JPEGs, the means of 4 x 4 parts instead, in hexadecimal. With a
+folder as an argument, it prints such lines for all pictures below it instead. Needs Pillow, numpy
+and `cjpeg` of libjpeg-turbo-progs to make the files.
 """
 
+import io
 import subprocess
 import sys
 import zlib
@@ -70,21 +73,53 @@ def make():
     script.write_text(SCRIPT)
     encode("scans", (61, 45), "-scans", str(script), "-sample", "2x2")
     script.unlink()
+    inks()
+
+
+def inks():
+    """CMYK, marked by Adobe's segment and not, and YCCK: the same but for the mark."""
+    four = np.concatenate([picture(61, 45), picture(45, 61).transpose(1, 0, 2)[..., :1]], -1)
+    image = Image.fromarray(four, "CMYK")
+    for name, options in {
+        "cmyk": {},
+        "cmyk-progressive": {"progressive": True},
+        "ycck": {"subsampling": 2},
+    }.items():
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=75, **options)
+        bytes_ = bytearray(file.getvalue())
+        adobe = bytes_.index(b"\xff\xeeXXAdobe".replace(b"XX", b"\0\x0e"))
+        assert bytes_[adobe + 15] == 0
+        if name == "ycck":
+            bytes_[adobe + 15] = 2
+        (HERE / "jpeg" / f"{name}.jpg").write_bytes(bytes_)
+        if name == "cmyk":
+            del bytes_[adobe : adobe + 16]
+            (HERE / "jpeg" / "cmyk-unmarked.jpg").write_bytes(bytes_)
 
 
 def lines(folder):
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in (".jpg", ".jpeg"):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".gif"):
             continue
         try:
             with Image.open(path) as image:
-                if image.format != "JPEG" or image.mode == "CMYK":
-                    continue
-                pixels = image.convert("RGB")
+                image.load()
+                pixels, more = image.convert("RGB"), ""
+                if image.format != "JPEG":
+                    more = " " + means(np.asarray(pixels))
+                elif image.mode == "CMYK":
+                    stored = 255 - np.asarray(image)[..., :3]  # Pillow has inverted them
+                    more = f" {zlib.crc32(stored.tobytes()):08x}"
         except (OSError, Image.DecompressionBombError):
             continue
-        name = path.relative_to(folder)
-        yield f"{name} {pixels.width} {pixels.height} {zlib.crc32(pixels.tobytes()):08x}"
+        name, crc = path.relative_to(folder), zlib.crc32(pixels.tobytes())
+        yield f"{name} {pixels.width} {pixels.height} {crc:08x}{more}"
+
+
+def means(pixels):
+    rows = [part for half in np.array_split(pixels, 4) for part in np.array_split(half, 4, 1)]
+    return np.rint([part.mean((0, 1)) for part in rows]).astype(np.uint8).tobytes().hex()
 
 
 def head():

@@ -8,8 +8,8 @@ use crate::decode::{DIMENSION_MAX, PIXELS_MAX};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum JpegError {
-    /// Sound, as far as was read; zune-jpeg may take it.
-    #[error("{0}, which this decoder leaves to others")]
+    /// Sound, as far as was read, and of a kind that is not decoded.
+    #[error("{0}, which is not supported")]
     Unsupported(&'static str),
     #[error("{reason}, at byte {offset}")]
     Broken { offset: usize, reason: Reason },

@@ -14,11 +14,12 @@
 //! markers allow to jump; nothing at all below its last row. A row of MCUs goes all the way before
 //! the next, so that its data stay in the caches.
 //!
-//! Taken: 8-bit Huffman-coded files of 1 or 3 components, sequential or progressive; where they
+//! Taken: 8-bit Huffman-coded files of 1, 3 or 4 components, sequential or progressive; where they
 //! have several scans, all coefficients are `stored` first. The pixels are those of libjpeg-turbo
-//! as it is by default ("slow integer" transform, "fancy" upsampling), bit for bit. For other files
-//! there is [`JpegError::Unsupported`]. Where a file is broken in what the region needs, that is an
-//! error: nothing is filled with grey.
+//! as it is by default ("slow integer" transform, "fancy" upsampling), bit for bit; of CMYK and YCCK
+//! files, those that Pillow makes of libjpeg's inks. Other files are
+//! [unsupported](JpegError::Unsupported). Where a file is broken in what the region needs, that is
+//! an error: nothing is filled with grey.
 
 mod error;
 mod header;
@@ -43,7 +44,7 @@ pub use header::Header;
 
 use clean::Clean;
 use entropy::Mcu;
-use header::Headers;
+use header::{COMPONENTS_MAX, Headers};
 use huffman::TableCache;
 use plan::{GROUP_BLOCKS, Plan, steps};
 use rows::Rows;
@@ -171,7 +172,7 @@ impl Decoder {
         let (before, after) = plan.passed_over();
         let tables = self.select_tables(before + after + plan.rows.start > 0)?;
         let Self { level, headers, tables: cache, clean, rows, blocks, .. } = self;
-        let mut all_steps = [[0; 64]; 3];
+        let mut all_steps = [[0; 64]; COMPONENTS_MAX];
         for (component, of_one) in all_steps.iter_mut().enumerate().take(plan.components) {
             *of_one = steps(*level, headers, component)?;
         }
@@ -200,9 +201,9 @@ impl Decoder {
     }
 
     /// Indices of each component's Huffman tables.
-    fn select_tables(&mut self, skip: bool) -> Result<[usize; 3], JpegError> {
+    fn select_tables(&mut self, skip: bool) -> Result<[usize; COMPONENTS_MAX], JpegError> {
         self.tables.begin();
-        let mut selected = [0; 3];
+        let mut selected = [0; COMPONENTS_MAX];
         for (component, selected) in self.headers.components.iter().zip(&mut selected) {
             let [dc, ac] = component.tables;
             let (dc, ac) = (self.headers.spec(0, dc)?, self.headers.spec(1, ac)?);
@@ -212,7 +213,7 @@ impl Decoder {
     }
 }
 
-fn mcu<'a>(plan: &'a Plan, cache: &'a TableCache, tables: [usize; 3]) -> Mcu<'a> {
+fn mcu<'a>(plan: &'a Plan, cache: &'a TableCache, tables: [usize; COMPONENTS_MAX]) -> Mcu<'a> {
     let slots = &plan.slots[..plan.mcu_blocks];
     Mcu { slots, tables: tables.map(|index| cache.get(index)) }
 }

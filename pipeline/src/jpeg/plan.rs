@@ -4,7 +4,7 @@ use super::{
     Region,
     entropy::{Order, Slot},
     error::{JpegError, Reason},
-    header::Headers,
+    header::{COMPONENTS_MAX, Headers},
     level::Level,
 };
 use std::ops::Range;
@@ -65,7 +65,7 @@ pub(super) struct Plan {
     /// Blocks of a group.
     pub(super) blocks: usize,
     /// In the order of the frame.
-    pub(super) parts: [Part; 3],
+    pub(super) parts: [Part; COMPONENTS_MAX],
     pub(super) components: usize,
     /// The blocks of an MCU, in the order of the scan.
     pub(super) slots: [Slot; MCU_BLOCKS_MAX],

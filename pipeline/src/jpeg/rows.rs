@@ -2,7 +2,7 @@
 
 use super::{
     colour,
-    header::Colour,
+    header::{COMPONENTS_MAX, Colour},
     level::Level,
     plan::{Part, Plan, Upsampling},
     strip::Strip,
@@ -14,9 +14,9 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct Rows {
     level: Level,
-    strips: [Strip; 3],
+    strips: [Strip; COMPONENTS_MAX],
     /// One row of each component, with a sample for each pixel.
-    full: [Vec<u8>; 3],
+    full: [Vec<u8>; COMPONENTS_MAX],
     colour: Colour,
     /// The next row of pixels.
     next: usize,
@@ -76,15 +76,25 @@ impl Rows {
 
     fn pixels(&mut self, plan: &Plan, row: usize, y: usize, out: &mut [u8]) {
         let Self { level, strips, full, colour, .. } = self;
-        let mut components: [&[u8]; 3] = [&[]; 3];
+        let mut components: [&[u8]; COMPONENTS_MAX] = [&[]; COMPONENTS_MAX];
         for (i, full) in full.iter_mut().enumerate().take(plan.components) {
             let source = Source { part: &plan.parts[i], strip: &strips[i], row };
             components[i] = source.row(*level, plan.region.x, plan.region.width, y, full);
         }
+        let [first, second, third, black] = components;
+        let three = [first, second, third];
         match colour {
-            Colour::YCbCr => colour::ycbcr(*level, components, out),
-            Colour::Rgb => colour::rgb(components, out),
-            Colour::Grey => colour::grey(components[0], out),
+            Colour::YCbCr => colour::ycbcr(*level, three, out),
+            Colour::Rgb => colour::rgb(three, out),
+            Colour::Grey => colour::grey(first, out),
+            Colour::Cmyk => {
+                colour::cmy(three, out);
+                colour::print(black, out);
+            }
+            Colour::Ycck => {
+                colour::ycbcr(*level, three, out);
+                colour::print(black, out);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     entropy::{self, Mcu, Prediction},
     error::JpegError,
+    header::COMPONENTS_MAX,
     level::Level,
     plan::GROUP_BLOCKS,
     stream::Stream,
@@ -26,7 +27,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// At the first MCU.
     pub(super) fn new(level: Level, stream: Stream<'a>, mcu: Mcu<'a>) -> Self {
-        Self { level, stream, mcu, prediction: [0; 3] }
+        Self { level, stream, mcu, prediction: [0; COMPONENTS_MAX] }
     }
 
     /// Most bytes of some MCUs.
@@ -45,7 +46,7 @@ impl<'a> Walk<'a> {
         let need = self.need(count);
         let entered = self.stream.enter(count, need)?;
         if entered.fresh {
-            self.prediction = [0; 3];
+            self.prediction = [0; COMPONENTS_MAX];
         }
         let outcome = entropy::decode(
             self.level,
@@ -81,7 +82,7 @@ impl<'a> Walk<'a> {
             let need = self.need(some);
             let entered = self.stream.enter(some, need)?;
             if entered.fresh {
-                self.prediction = [0; 3];
+                self.prediction = [0; COMPONENTS_MAX];
             }
             let outcome = entropy::skip(
                 self.level,

@@ -4,6 +4,7 @@
 use super::{
     entropy::Mcu,
     error::JpegError,
+    header::COMPONENTS_MAX,
     idct,
     level::Level,
     plan::{Part, Plan},
@@ -16,8 +17,9 @@ use super::{
 /// Decodes the region that `plan` is for into `out`, which may be longer afterwards. `blocks` are
 /// zero, and as many as a group has.
 pub(super) fn pixels(
-    level: Level, stream: Stream<'_>, mcu: Mcu<'_>, plan: &Plan, steps: &[[i16; 64]; 3],
-    blocks: &mut [[i16; 64]], rows: &mut Rows, out: &mut Vec<u8>,
+    level: Level, stream: Stream<'_>, mcu: Mcu<'_>, plan: &Plan,
+    steps: &[[i16; 64]; COMPONENTS_MAX], blocks: &mut [[i16; 64]], rows: &mut Rows,
+    out: &mut Vec<u8>,
 ) -> Result<(), JpegError> {
     let mut walk = Walk::new(level, stream, mcu);
     let (before, after) = plan.passed_over();

@@ -1,4 +1,4 @@
-use super::*;
+use super::{header::Colour, *};
 use crate::random::Draws;
 use std::{fs, path::Path};
 
@@ -28,6 +28,35 @@ fn every_level_decodes_the_same_pixels() {
             assert!(out == wanted, "{name} at {level:?}");
         }
     }
+}
+
+/// libjpeg's own cyan, magenta and yellow, as the golden file has them; black is held to it by the
+/// colours that Pillow makes of all four.
+#[test]
+fn inks_are_libjpegs_samples() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/jpeg.txt");
+    let golden = fs::read_to_string(golden).expect("part of the project");
+    let mut seen = 0;
+    for (name, bytes) in files() {
+        let line = golden.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let words: Vec<&str> = line.expect("all of them").split(' ').collect();
+        let &[_, _, _, _, inks] = &words[..] else { continue };
+        let (mut decoder, mut out) = (Decoder::new(), vec![]);
+        let header = decoder.header(&bytes).expect("sound");
+        if header.progressive {
+            continue; // whose later scans' headers tell the colours again
+        }
+        // Without black, stored inks come out as colours would, and those of YCCK inverted.
+        let ycck = decoder.headers.colour == Colour::Ycck;
+        decoder.headers.colour = if ycck { Colour::YCbCr } else { Colour::Rgb };
+        decoder.pixels(&bytes, Region::whole(&header), &mut out).expect("sound");
+        if ycck {
+            out.iter_mut().for_each(|value| *value = 255 - *value);
+        }
+        assert_eq!(format!("{:08x}", crc32fast::hash(&out)), inks, "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
 }
 
 /// The outcome at a level; as text, so that all outcomes can be compared.

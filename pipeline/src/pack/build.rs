@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     dataset::{Class, Dataset, DatasetError, Duplicate, Encoding, MANIFEST, SIZE_MAX, Split},
+    resize::{FILTER, FILTER_UPRIGHT},
     shard::ShardError,
     source::{ListConfig, OpenError, SampleError},
 };
@@ -51,6 +52,8 @@ pub struct PackConfig {
     pub encoding: Encoding,
     /// JPEG quality, for [`Encoding::Jpeg`]; [`QUALITY`] if none.
     pub quality: Option<u8>,
+    /// Turn pictures by their EXIF orientation, which is ignored otherwise.
+    pub upright: bool,
     /// Threads.
     pub jobs: usize,
     /// What to do about a file that cannot be decoded.
@@ -62,6 +65,11 @@ pub struct PackConfig {
 }
 
 impl PackConfig {
+    /// For `dataset.json`.
+    pub(super) fn filter(&self) -> &'static str {
+        if self.upright { FILTER_UPRIGHT } else { FILTER }
+    }
+
     /// Raw pictures of 256 px, by one thread, leaving out what cannot be decoded.
     pub fn new(source: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
@@ -71,6 +79,7 @@ impl PackConfig {
             size: 256,
             encoding: Encoding::Raw,
             quality: None,
+            upright: false,
             jobs: 1,
             on_corrupt: PackPolicy::Skip,
             dedupe: Dedupe::Keep,
@@ -133,6 +142,8 @@ pub enum PackError {
     Size { size: usize },
     #[error("a JPEG quality of {quality}, expected 1 to 100")]
     Quality { quality: u8 },
+    #[error("original files stay as they are: none can be turned upright")]
+    UprightOriginal,
     #[error("there is no part {part}")]
     NoPart { part: Part },
     #[error(transparent)]

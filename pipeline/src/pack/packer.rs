@@ -208,7 +208,8 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(plan: &'a Plan<'a>) -> Self {
-        Self { plan, sums: None, stored: Stored::new(), bytes: vec![], square: vec![] }
+        let stored = if plan.config.upright { Stored::upright() } else { Stored::new() };
+        Self { plan, sums: None, stored, bytes: vec![], square: vec![] }
     }
 
     fn make(&mut self, chunk: usize, index: u64) -> Made {

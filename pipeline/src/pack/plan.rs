@@ -8,7 +8,6 @@
 use super::{Dedupe, PackConfig, PackError, dedupe, manifest::Manifest};
 use crate::{
     dataset::{Encoding, SIZE_MAX, Split},
-    resize::FILTER,
     source::{self, Listing},
     statistics::Accumulator,
 };
@@ -103,6 +102,9 @@ impl<'a> Plan<'a> {
         if quality == 0 || quality > 100 {
             return Err(PackError::Quality { quality });
         }
+        if config.upright && config.encoding == Encoding::Original {
+            return Err(PackError::UprightOriginal);
+        }
         let listing = Listing::open(&config.source, &config.list)?;
         tracing::info!("{}", listing.describe());
         for note in listing.notes() {
@@ -151,7 +153,7 @@ impl<'a> Plan<'a> {
             part,
             size: config.size,
             encoding: config.encoding,
-            filter: FILTER.into(),
+            filter: config.filter().into(),
             quality: (config.encoding == Encoding::Jpeg).then_some(*quality),
             classes: listing.classes().to_vec(),
             ilsvrc_ids: listing.ilsvrc_ids().to_vec(),
@@ -171,8 +173,9 @@ impl<'a> Plan<'a> {
 fn fingerprint(config: &PackConfig, quality: u8, listing: &Listing) -> String {
     let PackConfig { size, encoding, shard_records, dedupe, .. } = config;
     let (encoding, drops) = (encoding.name(), *dedupe == Dedupe::Drop);
+    let filter = config.filter();
     let settings = format!(
-        "{SCHEME} {} {size} {encoding} {quality} {FILTER} {shard_records} {drops}",
+        "{SCHEME} {} {size} {encoding} {quality} {filter} {shard_records} {drops}",
         env!("CARGO_PKG_VERSION")
     );
     let mut digest = Sha256::new().chain_update(settings);

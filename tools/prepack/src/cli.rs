@@ -115,6 +115,10 @@ pub(crate) struct BuildArgs {
     /// JPEG quality, with --encoding jpeg [default: 90].
     #[arg(long, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) quality: Option<u8>,
+    /// Turn JPEGs by their EXIF orientation, which is ignored otherwise, as ImageNet's users do; not
+    /// with --encoding original.
+    #[arg(long)]
+    pub(crate) exif_orientation: bool,
     /// What to do about a file that cannot be decoded.
     #[arg(long, value_enum, default_value_t = OnCorrupt::Skip)]
     pub(crate) on_corrupt: OnCorrupt,
@@ -208,6 +212,17 @@ impl BuildArgs {
         self.jobs.map_or_else(cores, NonZeroUsize::get)
     }
 
+    /// Flags that have no use beside others.
+    fn conflict(&self) -> Option<&'static str> {
+        if self.quality.is_some() && self.encoding != Encoding::Jpeg {
+            return Some("--quality needs --encoding jpeg");
+        }
+        let stays = self.encoding == Encoding::Original;
+        (self.exif_orientation && stays).then_some(
+            "--exif-orientation needs --encoding raw or jpeg: original files stay as they are",
+        )
+    }
+
     pub(crate) fn list(&self) -> ListConfig {
         ListConfig { halves: self.split.and(self.seed) }
     }
@@ -234,13 +249,11 @@ impl Cli {
     pub(crate) fn parse_checked() -> Self {
         let cli = Self::parse();
         if let Command::Build(args) = &cli.command
-            && args.quality.is_some()
-            && args.encoding != Encoding::Jpeg
+            && let Some(says) = args.conflict()
         {
             let mut command = Self::command();
             command.build();
             let build = command.find_subcommand_mut("build").expect("it was parsed");
-            let says = "--quality needs --encoding jpeg";
             build.error(ErrorKind::ArgumentConflict, says).exit();
         }
         cli

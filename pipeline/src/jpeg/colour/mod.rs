@@ -65,6 +65,25 @@ pub(super) fn grey(y: &[u8], out: &mut [u8]) {
     }
 }
 
+/// Inks from stored cyan, magenta and yellow, of which 255 is none; where they are stored as
+/// luminance and chrominance, [`ycbcr`] gives the inks at once.
+pub(super) fn cmy(stored: [&[u8]; 3], out: &mut [u8]) {
+    rgb(stored, out);
+    for value in out {
+        *value = 255 - *value;
+    }
+}
+
+/// Inks to colours, on stored black, as Pillow: each ink takes its share of what black leaves.
+pub(super) fn print(black: &[u8], out: &mut [u8]) {
+    for (out, black) in out.as_chunks_mut::<3>().0.iter_mut().zip(black) {
+        *out = out.map(|ink| {
+            let product = u32::from(*black) * u32::from(ink) + 128;
+            *black - ((product + (product >> 8)) >> 8) as u8 // rounded, and at most `black`
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

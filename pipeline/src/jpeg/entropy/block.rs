@@ -1,8 +1,11 @@
 //! Decoding blocks.
 
 use super::{Fault, Mcu, Prediction, Reader, ZIGZAG};
-use crate::jpeg::huffman::{
-    AC_BITS, BLOCK_END, BLOCK_END_AFTER, DC_BITS, LONG, LOOKUPS, Tables, long_entry,
+use crate::jpeg::{
+    header::COMPONENTS_MAX,
+    huffman::{
+        AC_BITS, BLOCK_END, BLOCK_END_AFTER, DC_BITS, LONG, LOOKUPS, Tables, long_entry,
+    },
 };
 
 /// Where coefficient `k` of the zigzag goes.
@@ -50,7 +53,7 @@ pub(super) fn decode<P: Place>(
         for i in 0..count {
             for slot in mcu.slots {
                 let block = &mut blocks[slot.first + i * slot.step];
-                let component = slot.component.min(2);
+                let component = slot.component.min(COMPONENTS_MAX - 1);
                 self::block::<P>(&mut local, data, mcu.tables[component], block)?;
                 let dc = &mut prediction[component];
                 *dc = dc.wrapping_add(i32::from(block[0]));

@@ -13,6 +13,7 @@ mod skip;
 pub(super) use reader::Reader;
 
 use super::{
+    header::COMPONENTS_MAX,
     huffman::Tables,
     level::{Level, Set},
 };
@@ -78,11 +79,11 @@ pub(super) struct Slot {
 pub(super) struct Mcu<'a> {
     pub(super) slots: &'a [Slot],
     /// By component.
-    pub(super) tables: [&'a Tables; 3],
+    pub(super) tables: [&'a Tables; COMPONENTS_MAX],
 }
 
 /// The last DC value of each component.
-pub(super) type Prediction = [i32; 3];
+pub(super) type Prediction = [i32; COMPONENTS_MAX];
 
 /// Decodes `count` MCUs into `blocks`, which are zero.
 pub(super) fn decode(

@@ -1,8 +1,11 @@
 //! Passing over blocks: their bits are counted, of their values only the DC differences are kept.
 
 use super::{Fault, Mcu, Prediction, Reader, block::by_code};
-use crate::jpeg::huffman::{
-    BLOCK_END, BLOCK_END_AFTER, DC_BITS, LONG, SKIP_BITS, SKIP_END, SKIP_LOOKUPS, Tables,
+use crate::jpeg::{
+    header::COMPONENTS_MAX,
+    huffman::{
+        BLOCK_END, BLOCK_END_AFTER, DC_BITS, LONG, SKIP_BITS, SKIP_END, SKIP_LOOKUPS, Tables,
+    },
 };
 
 #[inline(always)]
@@ -13,7 +16,7 @@ pub(super) fn skip(
     let mut run = || {
         for _ in 0..count {
             for slot in mcu.slots {
-                let component = slot.component.min(2);
+                let component = slot.component.min(COMPONENTS_MAX - 1);
                 let difference = block(&mut local, data, mcu.tables[component])?;
                 let dc = &mut prediction[component];
                 *dc = dc.wrapping_add(difference);

@@ -19,7 +19,7 @@ pub struct Header {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// 1 for grey, 3 for colours; 4 for CMYK, which is unsupported.
+    /// 1 for grey, 3 for colours, 4 for inks.
     pub components: usize,
     /// Coded in several passes over the picture.
     pub progressive: bool,
@@ -34,7 +34,14 @@ pub(super) enum Colour {
     Grey,
     YCbCr,
     Rgb,
+    /// Inks, as those who write such files store them: 255 is none.
+    Cmyk,
+    /// The same, the first three as luminance and chrominance.
+    Ycck,
 }
+
+/// Components of a frame at most.
+pub(super) const COMPONENTS_MAX: usize = 4;
 
 /// One component of the frame.
 #[derive(Debug, Clone, Copy, Default)]
@@ -208,8 +215,8 @@ impl Headers {
                 (self.components[0].h, self.components[0].v) = (1, 1);
                 Ok(())
             }
-            3 => Ok(()),
-            _ => Err(JpegError::Unsupported("neither 1 nor 3 components")),
+            3 | 4 => Ok(()),
+            _ => Err(JpegError::Unsupported("other than 1, 3 or 4 components")),
         }
     }
 
@@ -299,7 +306,13 @@ impl Headers {
 
     /// As libjpeg guesses: JFIF is YCbCr, Adobe says it, the identifiers may spell RGB.
     fn guess_colour(&self) -> Colour {
-        let [first, second, third] = self.components[..] else { return Colour::Grey };
+        let [first, second, third] = self.components[..] else {
+            return match (self.components.len(), self.adobe) {
+                (1, _) => Colour::Grey,
+                (_, None | Some(0)) => Colour::Cmyk,
+                (_, Some(_)) => Colour::Ycck,
+            };
+        };
         match (self.jfif, self.adobe) {
             (false, Some(0)) => Colour::Rgb,
             (false, None) if [first.id, second.id, third.id] == *b"RGB" => Colour::Rgb,

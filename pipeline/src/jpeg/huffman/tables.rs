@@ -66,7 +66,7 @@ pub(in crate::jpeg) struct TableCache {
     pictures: u64,
 }
 
-/// Pairs of specs kept; a picture has at most three.
+/// Pairs of specs kept; a picture has at most four.
 const SLOTS: usize = 8;
 
 impl TableCache {

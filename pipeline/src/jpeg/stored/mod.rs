@@ -10,7 +10,7 @@ use super::{
     clean::Clean,
     entropy::{self, Mcu, Order, Slot},
     error::{JpegError, Reason},
-    header::Headers,
+    header::{COMPONENTS_MAX, Headers},
     huffman::TableCache,
     idct,
     level::Level,
@@ -39,7 +39,7 @@ struct Plane {
 /// The coefficients of a picture. Keeps its buffers.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    planes: [Plane; 3],
+    planes: [Plane; COMPONENTS_MAX],
 }
 
 impl Plane {
@@ -126,20 +126,20 @@ impl Store {
         cache: &mut TableCache,
     ) -> Result<usize, JpegError> {
         cache.begin();
-        let mut tables = [0; 3];
+        let mut tables = [0; COMPONENTS_MAX];
         for component in &headers.scan.components {
             let [dc, ac] = headers.components[*component].tables;
             let (dc, ac) = (headers.spec(0, dc)?, headers.spec(1, ac)?);
             tables[*component] = cache.select(&dc, &ac, false);
         }
         let tables = tables.map(|index| cache.get(index));
-        let mut prediction = [0; 3];
+        let mut prediction = [0; COMPONENTS_MAX];
         for mcu in Sequence::new(&headers.scan, plan) {
             let blocks = mcu.blocks(plan);
             let need = blocks.len() * passes::BLOCK_BYTES_MAX;
             let entered = stream.enter(1, need)?;
             if entered.fresh {
-                prediction = [0; 3];
+                prediction = [0; COMPONENTS_MAX];
             }
             let mut outcome = Ok(());
             for (component, column, row) in blocks {

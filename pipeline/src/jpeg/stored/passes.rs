@@ -4,7 +4,7 @@
 use crate::jpeg::{
     entropy::{Fault, Order, Reader},
     error::JpegError,
-    header::Headers,
+    header::{COMPONENTS_MAX, Headers},
     huffman::{Symbols, extend},
 };
 
@@ -20,8 +20,8 @@ pub(super) struct Pass {
     /// The lowest bit that is coded.
     low: u32,
     /// By component; of AC scans, the first is the only one's.
-    symbols: [Option<Symbols>; 3],
-    prediction: [i32; 3],
+    symbols: [Option<Symbols>; COMPONENTS_MAX],
+    prediction: [i32; COMPONENTS_MAX],
     /// Blocks that have no more new coefficients, this one included.
     ended: u32,
 }
@@ -43,7 +43,7 @@ impl Pass {
             (_, 0) => Kind::AcFirst,
             (..) => Kind::AcMore,
         };
-        let mut symbols = [None, None, None];
+        let mut symbols = [const { None }; COMPONENTS_MAX];
         for component in &scan.components {
             let [dc, ac] = headers.components[*component].tables;
             symbols[*component] = match kind {
@@ -53,12 +53,12 @@ impl Pass {
             };
         }
         let (band, low) = (scan.band, scan.bits[1]);
-        Ok(Self { order, kind, band, low, symbols, prediction: [0; 3], ended: 0 })
+        Ok(Self { order, kind, band, low, symbols, prediction: [0; COMPONENTS_MAX], ended: 0 })
     }
 
     /// At a restart marker.
     pub(super) fn restart(&mut self) {
-        (self.prediction, self.ended) = ([0; 3], 0);
+        (self.prediction, self.ended) = ([0; COMPONENTS_MAX], 0);
     }
 
     /// Decodes one block's part of the scan.

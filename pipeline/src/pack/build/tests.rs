@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    resize::Stored,
+    decode::{Decoder, Image},
+    resize::{Resizer, Stored},
     source::{Encoded, Listing, Shards, Source as _},
     synth::{SynthConfig, synth},
 };
@@ -136,4 +137,44 @@ fn what_is_out_of_range_is_refused() {
         let error = build(&config, &|_| ()).expect_err("a quality");
         assert!(error.to_string().contains("expected 1 to 100"), "{error}");
     }
+}
+
+/// `orient6.jpg` is `base.jpg` and says that it lies on its side: its rows are seen as columns.
+#[test]
+fn pictures_are_turned_upright_on_request_and_the_set_says_so() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus/made");
+    let dir = tempfile::tempdir().expect("a folder");
+    let tree = dir.path().join("tree");
+    for class in ["n00000001", "n00000002"] {
+        let class = tree.join("train").join(class);
+        fs::create_dir_all(&class).expect("room");
+        fs::copy(corpus.join("orient6.jpg"), class.join("1.jpg")).expect("part of the project");
+    }
+    let (mut base, mut turned) = (Image::default(), Image::default());
+    let bytes = fs::read(corpus.join("base.jpg")).expect("part of the project");
+    Decoder::new().decode(&bytes, &mut base).expect("sound");
+    (turned.width, turned.height) = (base.height, base.width);
+    for y in 0..turned.height {
+        for x in 0..turned.width {
+            let at = 3 * ((base.height - 1 - x) * base.width + y);
+            turned.rgb.extend_from_slice(&base.rgb[at..at + 3]);
+        }
+    }
+    for (upright, picture) in [(false, &base), (true, &turned)] {
+        let config =
+            PackConfig { upright, ..config(&tree, dir.path().join(upright.to_string())) };
+        let report = build(&config, &|_| ()).expect("a sound tree");
+        assert_eq!(report.dataset.filter.contains("EXIF"), upright);
+        let set = Shards::open(&config.out).expect("its own folder");
+        let mut scratch = vec![];
+        let found = set.read(Split::Train, 0, &mut scratch).expect("whole");
+        let mut square = vec![];
+        Resizer::new().square(picture, 16, &mut square).expect("pixels");
+        assert!(found.bytes == square, "upright: {upright}");
+    }
+    let encoding = Encoding::Original;
+    let out = dir.path().join("original");
+    let config = PackConfig { upright: true, encoding, ..config(&tree, out) };
+    let error = build(&config, &|_| ()).expect_err("no such thing").to_string();
+    assert!(error.contains("none can be turned upright"), "{error}");
 }
