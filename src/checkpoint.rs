@@ -8,7 +8,10 @@ use crate::{
     algorithms::Algorithms, config::Config, devices::Share, files::write_whole,
     schedule::Schedule, weights::Tensor,
 };
-use pipeline::dataset::Class;
+use pipeline::{
+    dataset::{Class, Split},
+    source::Source,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -60,9 +63,24 @@ pub struct Meta {
     pub share: Share,
     /// How the training pictures were rescaled.
     pub filter: String,
+    /// CRC-32 of the data set's labels, see [`labels_crc32`].
+    pub labels_crc32: u32,
     /// How the layers are computed; empty before there were records.
     #[serde(default)]
     pub algorithms: Algorithms,
+}
+
+/// Of the number of samples of each split and all their labels, little endian: whether two data sets
+/// have the same classes in the same order.
+pub fn labels_crc32(source: &dyn Source) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for split in Split::ALL {
+        crc.update(&source.len(split).to_le_bytes());
+        for index in 0..source.len(split) {
+            crc.update(&source.label(split, index).to_le_bytes());
+        }
+    }
+    crc.finalize()
 }
 
 /// A checkpoint that cannot be written or read.
@@ -236,6 +254,7 @@ mod tests {
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
                 share: Share { towers: 2, threads: 5 },
                 filter: "bilinear".into(),
+                labels_crc32: 5,
                 algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),
                 config,
             },

@@ -38,15 +38,17 @@ pub fn evaluate<M: Memory>(
     loop {
         while more && in_flight < BATCHES_IN_FLIGHT {
             if !go_on(score.images) {
-                for _ in 0..in_flight {
-                    towers.outcome()?;
-                }
+                drain(towers, in_flight)?;
                 return Ok(None);
             }
             match feed.next() {
-                Some(batch) => {
-                    towers.submit(batch?, Pass::Test, false)?;
+                Some(Ok(batch)) => {
+                    towers.submit(batch, Pass::Test, false)?;
                     in_flight += 1;
+                }
+                Some(Err(error)) => {
+                    drain(towers, in_flight)?;
+                    return Err(error.into());
                 }
                 None => more = false,
             }
@@ -61,4 +63,9 @@ pub fn evaluate<M: Memory>(
         score.top5 += outcome.score.top5;
         score.images += outcome.score.images;
     }
+}
+
+/// Waits for batches whose outcome is of no use: towers do nothing else before.
+fn drain<M: Memory>(towers: &mut Towers<M>, in_flight: usize) -> Result<(), TowerError> {
+    (0..in_flight).try_for_each(|_| towers.outcome().map(drop))
 }

@@ -98,7 +98,7 @@ impl Metrics {
     /// If the file cannot be read or written.
     pub fn open(path: &Path, steps: u64, epochs: u64) -> io::Result<Self> {
         let kept = if path.exists() {
-            kept(&fs::read_to_string(path)?, steps, epochs)?
+            kept(&String::from_utf8_lossy(&fs::read(path)?), steps, epochs)?
         } else {
             text(&Line::Metrics { version: VERSION })?
         };
@@ -121,7 +121,7 @@ fn kept(lines: &str, steps: u64, epochs: u64) -> io::Result<String> {
     let count = lines.lines().count();
     for (i, line) in lines.lines().enumerate() {
         let Ok(parsed) = serde_json::from_str::<Line>(line) else {
-            if i + 1 == count {
+            if i + 1 == count && line.starts_with('{') && !lines.ends_with('\n') {
                 continue; // torn: its end was never written
             }
             let text = format!("line {} is no line of metrics", i + 1);
@@ -140,6 +140,9 @@ fn kept(lines: &str, steps: u64, epochs: u64) -> io::Result<String> {
             kept.push_str(line);
             kept.push('\n');
         }
+    }
+    if kept.is_empty() {
+        kept = text(&Line::Metrics { version: VERSION })?;
     }
     Ok(kept)
 }
@@ -197,9 +200,14 @@ mod tests {
         fs::write(&path, "{\"kind\":\"metrics\",\"version\":2}\n").expect("room");
         let error = Metrics::open(&path, 0, 0).expect_err("a later version").to_string();
         assert!(error.contains("version 2"), "{error}");
-        fs::write(&path, "notes\nof mine\n").expect("room");
-        let error = Metrics::open(&path, 0, 0).expect_err("no metrics").to_string();
-        assert!(error.contains("line 1 is no line of metrics"), "{error}");
-        assert!(path.exists());
+        for notes in ["notes\nof mine\n", "notes", "[1]\n"] {
+            fs::write(&path, notes).expect("room");
+            let error = Metrics::open(&path, 0, 0).expect_err("no metrics").to_string();
+            assert!(error.contains("line 1 is no line of metrics"), "{error}");
+            assert_eq!(fs::read_to_string(&path).expect("kept"), notes);
+        }
+        fs::write(&path, "").expect("room");
+        Metrics::open(&path, 0, 0).expect("nothing was written yet");
+        assert_eq!(read(&path).expect("the file"), [first]);
     }
 }

@@ -120,19 +120,11 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
                 Some("restore one from a backup, or start again with another --out".into())
             }
             RunDirError::Io { .. } => Some("pass an --out that can be written".into()),
+            RunDirError::Checkpoint(error) => Some(checkpoint_hint(error).into()),
         };
     }
     if let Some(error) = cause.downcast_ref::<CheckpointError>() {
-        return match error {
-            CheckpointError::Write { .. } => Some(
-                "make room, then go on with --resume: what was written before is whole".into(),
-            ),
-            CheckpointError::Newer { .. } => Some("update this program".into()),
-            CheckpointError::Damaged { .. } => Some("use another checkpoint".into()),
-            CheckpointError::Read { .. } => {
-                Some("pass a file, such as RUN/checkpoints/best.safetensors".into())
-            }
-        };
+        return Some(checkpoint_hint(error).into());
     }
     if let Some(ConfigError::Newer { .. }) = cause.downcast_ref() {
         return Some("update this program".into());
@@ -171,6 +163,17 @@ fn open_hint(error: &OpenError) -> Option<String> {
         }
         OpenError::Part { .. } => Some("put all parts together: `prepack merge`".into()),
         _ => None,
+    }
+}
+
+fn checkpoint_hint(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Write { .. } => {
+            "make room, then go on with --resume: what was written before is whole"
+        }
+        CheckpointError::Newer { .. } => "update this program",
+        CheckpointError::Damaged { .. } => "use another checkpoint",
+        CheckpointError::Read { .. } => "pass a file, such as RUN/checkpoints/best.safetensors",
     }
 }
 

@@ -37,6 +37,9 @@ pub enum RunDirError {
         /// The folder.
         path: PathBuf,
     },
+    /// A checkpoint that may be whole cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// No checkpoint in it is whole.
     #[error("none of the {} checkpoints in {} is whole; the newest: {newest}", count, path.display())]
     AllDamaged {
@@ -81,14 +84,30 @@ fn keep_best(path: &Path, folder: &Path) -> io::Result<()> {
     fs::rename(beside, best)
 }
 
+/// The step that a checkpoint's file name says; `None` of files that no run wrote.
+fn step_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("step-")?.strip_suffix(SUFFIX)?;
+    let written = digits.len() >= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| written)
+}
+
 /// Renames files that are neither to be used nor to be lost.
 fn set_aside(paths: &[PathBuf]) -> io::Result<()> {
-    paths.iter().try_for_each(|path| fs::rename(path, path.with_extension("damaged")))
+    paths.iter().try_for_each(|path| {
+        let name = |i: u32| {
+            path.with_extension(if i == 1 { "damaged".into() } else { format!("damaged-{i}") })
+        };
+        let free = (1..u32::MAX).map(name).find(|path| !path.exists());
+        fs::rename(path, free.expect("files are finite"))
+    })
 }
 
 /// Whether a run has begun in a folder.
 pub fn occupied(path: &Path) -> bool {
-    path.join("config.toml").exists() || path.join("metrics.jsonl").exists()
+    let checkpoints = fs::read_dir(path.join("checkpoints"));
+    path.join("config.toml").exists()
+        || path.join("metrics.jsonl").exists()
+        || checkpoints.is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// What `--resume` found.
@@ -177,7 +196,7 @@ impl RunDir {
     /// The newest whole checkpoint; damaged newer ones are told and renamed to `*.damaged`.
     ///
     /// # Errors
-    /// If there are some and none is whole.
+    /// If there are some and none is whole, or one cannot be read or is of a later version.
     pub fn newest(&self) -> Result<Found, RunDirError> {
         let cannot = |source| RunDirError::Io { path: self.path.clone(), source };
         let (mut damaged, mut newer) = (Vec::new(), Vec::new());
@@ -188,10 +207,11 @@ impl RunDir {
                     set_aside(&newer).map_err(cannot)?;
                     return Ok(Found { checkpoint: Some((checkpoint, path.clone())), damaged });
                 }
-                Err(error) => {
+                Err(error @ CheckpointError::Damaged { .. }) => {
                     damaged.push(error);
                     newer.push(path.clone());
                 }
+                Err(error) => return Err(error.into()), // it may be whole
             }
         }
         let count = damaged.len();
@@ -209,7 +229,7 @@ impl RunDir {
         for entry in fs::read_dir(self.path.join("checkpoints"))? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if name.starts_with("step-") && name.ends_with(SUFFIX) {
+            if step_of(name).is_some() {
                 steps.push(path);
             }
         }
@@ -233,6 +253,23 @@ mod tests {
         let error = RunDir::open(dir.path(), false).expect_err("it holds a run");
         assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
         RunDir::open(dir.path(), true).expect("resumed");
+    }
+
+    #[test]
+    fn files_that_no_run_wrote_are_no_checkpoints_and_none_is_set_aside_over_another() {
+        let names =
+            ["step-000000004.safetensors", "step-4-mine.safetensors", "step-4.safetensors"];
+        assert_eq!(names.map(step_of), [Some(4), None, None]);
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("step-000000004.safetensors");
+        for content in ["first", "second"] {
+            fs::write(&path, content).expect("room");
+            set_aside(std::slice::from_ref(&path)).expect("room");
+        }
+        for (end, content) in [("damaged", "first"), ("damaged-2", "second")] {
+            let found = fs::read_to_string(path.with_extension(end)).expect("kept");
+            assert_eq!(found, content);
+        }
     }
 
     #[test]

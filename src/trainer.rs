@@ -3,7 +3,7 @@
 
 use crate::{
     algorithms::Algorithms,
-    checkpoint::{Checkpoint, FORMAT, Meta},
+    checkpoint::{Checkpoint, FORMAT, Meta, labels_crc32},
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
     metrics::{Line, Metrics, means},
@@ -60,6 +60,7 @@ struct Trainer<M> {
     flat: (f64, u64),
     stored: Option<(u64, PathBuf)>,
     validation: Option<(u64, Score)>,
+    labels_crc32: u32,
     /// Why there are no more batches: what was trained until then is kept.
     data_ended: Option<FeedError>,
 }
@@ -80,12 +81,7 @@ pub fn train<D: Device>(
 ) -> Result<Ending> {
     let config = &plan.config;
     let (train, classes) = (&config.train, plan.source.classes().len());
-    let images = plan.source.len(Split::Train);
-    let steps_per_epoch = steps_per_epoch(images, train.batch);
-    if steps_per_epoch == 0 {
-        let (split, batch) = (Split::Train, train.batch);
-        return Err(FeedError::TooFew { split, images, batch }.into());
-    }
+    let steps_per_epoch = steps_per_epoch(plan.source.len(Split::Train), train.batch);
     let mut net = Net::new(config, classes);
     if let Some(from) = &plan.from {
         from.meta.algorithms.apply(&mut net).context("cannot compute as the run began")?;
@@ -118,6 +114,7 @@ pub fn train<D: Device>(
         flat: (0.0, 0),
         stored: None,
         validation: None,
+        labels_crc32: labels_crc32(plan.source.as_ref()),
         data_ended: None,
         plan,
     };
@@ -131,6 +128,7 @@ impl<M: Memory> Trainer<M> {
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
+        let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;
         if left == 0 {
             let (step, steps) = (self.step, self.steps);
             let text = format!(
@@ -138,7 +136,6 @@ impl<M: Memory> Trainer<M> {
             );
             self.events.send(Event::Note(text));
         }
-        let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;
         let mut then = self.end_epoch()?; // where a run was interrupted before its validation
         while then == Then::GoOn && self.step < self.steps {
             then = self.stretch(&mut feed)?;
@@ -349,6 +346,7 @@ impl<M: Memory> Trainer<M> {
                 schedule: self.schedule,
                 share: self.plan.share,
                 filter: self.plan.source.filter().to_owned(),
+                labels_crc32: self.labels_crc32,
                 algorithms: Algorithms::of(&self.net),
             },
         };

@@ -67,16 +67,17 @@ fn a_corrupt_validation_picture_ends_the_run() {
     let bench = Bench::new();
     let path = bench.path("shards/val-00000.shard");
     let mut bytes = fs::read(&path).expect("a shard");
-    bytes[64 + 5] ^= 1;
+    let place = 64 + 24 * 24 * 3 * 10; // in the second batch, while the first is in work
+    bytes[place + 5] ^= 1;
     fs::write(&path, &bytes).expect("room");
     let says = [
         "step 6 is kept in",
         "cannot validate",
-        "val-00000.shard: record 0 at byte 64: checksum",
+        "val-00000.shard: record 10 at byte 17344: checksum",
     ];
     fails(&mut bench.run("run", &[]), 1, &says);
     // Nothing of the epoch is lost: once the picture is whole, the run goes on with its validation.
-    bytes[64 + 5] ^= 1;
+    bytes[place + 5] ^= 1;
     fs::write(&path, &bytes).expect("room");
     succeeds(&mut bench.run("straight", &[]));
     let output = succeeds(&mut bench.run("run", &["--resume"]));

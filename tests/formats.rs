@@ -62,6 +62,7 @@ fn checkpoint() -> Checkpoint {
             schedule,
             share,
             filter,
+            labels_crc32: 7,
             algorithms: Algorithms::default(),
         },
     }

@@ -50,10 +50,10 @@ impl Trace {
     /// Records into `path`.
     ///
     /// # Errors
-    /// If it cannot be created, or a thread cannot be started.
+    /// If it is there already or cannot be created, or a thread cannot be started.
     pub fn to_file(path: &Path) -> io::Result<Self> {
         let mut writer = Writer {
-            file: BufWriter::new(File::create(path)?),
+            file: BufWriter::new(File::create_new(path)?),
             began: Instant::now(),
             lanes: HashMap::new(),
         };

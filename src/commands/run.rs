@@ -2,7 +2,7 @@
 
 use super::{apply, demo, recipe, say};
 use crate::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, labels_crc32},
     cli::RunArgs,
     config::Config,
     devices::{self, Share},
@@ -19,6 +19,7 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use pipeline::{
     dataset::Split,
+    feed::FeedError,
     order::steps_per_epoch,
     source::{self, Source},
     trace::Trace,
@@ -61,6 +62,10 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         share = carried(args, share, from.meta.share);
     }
     let devices = share.cpus()?;
+    let (images, batch) = (source.len(Split::Train), config.train.batch);
+    if steps_per_epoch(images, batch) == 0 {
+        return Err(FeedError::TooFew { split: Split::Train, images, batch }.into());
+    }
     run.store_config(&config).context("cannot start the run")?;
     let workers = compute.workers();
     remark(&format!("{}; {workers} data workers", share.describe(compute.device)));
@@ -286,6 +291,9 @@ fn same_pictures(checkpoint: &Checkpoint, source: &dyn Source) -> Result<()> {
             meta.filter,
             source.filter()
         )
+    } else if labels_crc32(source) != meta.labels_crc32 {
+        "their classes, or those of the validation images, come in another order or number"
+            .into()
     } else if source.statistics().mean != checkpoint.mean {
         "the mean image of these training images is another one".into()
     } else {
