@@ -128,6 +128,27 @@ fn photographs_decode_to_libjpeg_turbos_pixels() {
     assert_eq!(agreeing, all.len());
 }
 
+#[test]
+fn photographs_are_rewritten_without_a_pixel_changed() {
+    let Some(archive) = data("ilsvrc-samples.tar") else { return };
+    let archive = std::fs::read(archive).expect("readable");
+    let (mut decoder, mut out, mut before, mut after) =
+        (Decoder::new(), vec![], vec![], vec![]);
+    let (mut old, mut new) = (0, 0);
+    let all = wanted("jpeg-ilsvrc.txt");
+    for (name, bytes) in tar(&archive) {
+        if !all.iter().any(|wanted| name.ends_with(&wanted.name)) {
+            continue;
+        }
+        decoder.decode(bytes, &mut before).expect("sound");
+        decoder.transcode(bytes, &mut out).unwrap_or_else(|error| panic!("{name}: {error}"));
+        decoder.decode(&out, &mut after).expect("sound");
+        assert!(before == after, "{name}");
+        (old, new) = (old + bytes.len(), new + out.len());
+    }
+    assert!(new * 100 < old * 101, "{new} bytes of {old}");
+}
+
 /// Names and contents of the files of an archive of the plain kind.
 fn tar(archive: &[u8]) -> Vec<(String, &[u8])> {
     let (mut files, mut at) = (vec![], 0);

@@ -9,6 +9,8 @@ use super::{
 
 /// Bytes of a piece: small enough for the caches, and much more than any group of blocks takes.
 const PIECE: usize = 32 << 10;
+/// Bytes that a reader has loaded and may not have taken.
+const RESERVOIR: usize = 8;
 /// Zeros after the last byte, so that 8 bytes may be loaded at it.
 const PAD: usize = 16;
 
@@ -55,11 +57,12 @@ impl Clean {
 
     /// Loads until `reader` may take `need` bytes, or all of the interval is there.
     pub(super) fn ensure(&mut self, file: &[u8], reader: &mut Reader, need: usize) {
-        assert!(need <= PIECE, "{need} bytes at once");
+        assert!(need + RESERVOIR <= PIECE, "{need} bytes at once");
         if self.end.is_some() || self.filled >= reader.loaded() + need {
             return;
         }
-        let done = reader.loaded().min(self.filled);
+        // What the reservoir still holds is kept, since the reader counts from its bytes.
+        let done = reader.loaded().saturating_sub(RESERVOIR).min(self.filled);
         self.bytes.copy_within(done..self.filled, 0);
         self.filled -= done;
         self.dropped += done;
@@ -145,7 +148,7 @@ mod tests {
     fn clean(file: &[u8]) -> (Vec<u8>, End) {
         let mut clean = Clean::new();
         clean.begin(0);
-        clean.ensure(file, &mut Reader::default(), PIECE);
+        clean.ensure(file, &mut Reader::default(), PIECE - RESERVOIR);
         (clean.bytes[..clean.filled].to_vec(), clean.end(file))
     }
 
@@ -155,6 +158,27 @@ mod tests {
         assert_eq!(clean(&file), (vec![1, 0xFF, 2, 0xFF, 3], End::Marker(0xD3, 11)));
         assert_eq!(clean(&[7, 0xFF]), (vec![7], End::File));
         assert_eq!(clean(&[]), (vec![], End::File));
+    }
+
+    /// Bit by bit over the end of a piece, so that it ends with any number of bits in the reservoir.
+    #[test]
+    fn a_reader_knows_its_place_when_bytes_are_dropped() {
+        let file: Vec<u8> = (0..3 * PIECE).map(|i| (i % 251) as u8).collect();
+        for first in 1..9 {
+            let (mut clean, mut reader) = (Clean::new(), Reader::default());
+            clean.begin(0);
+            let mut taken = 0;
+            for len in [first].into_iter().chain((1..=17).cycle()) {
+                clean.ensure(&file, &mut reader, 9);
+                reader.refill(clean.bytes()).expect("bytes");
+                reader.take_bits(len);
+                taken += len as usize;
+                assert_eq!(8 * clean.dropped + reader.position_bits(), taken);
+                if taken > 8 * (2 * PIECE + 100) {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod colour;
 mod rows;
 mod sequential;
 mod stored;
+mod transcode;
 
 use crate::level::{self, Level};
 

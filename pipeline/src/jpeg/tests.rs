@@ -3,7 +3,7 @@ use crate::random::Draws;
 use std::{fs, path::Path};
 
 /// The project's small files, by name.
-fn files() -> Vec<(String, Vec<u8>)> {
+pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/jpeg");
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("part of the project")
@@ -101,7 +101,7 @@ fn a_region_is_decoded_though_the_file_is_broken_below_it() {
 }
 
 /// Changes some bytes: others, fewer, more, or bits.
-fn mutated(bytes: &[u8], draws: &mut Draws) -> Vec<u8> {
+pub(super) fn mutated(bytes: &[u8], draws: &mut Draws) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=draws.below(4) {
         let at = draws.below(bytes.len() as u32) as usize;

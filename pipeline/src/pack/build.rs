@@ -52,6 +52,8 @@ pub struct PackConfig {
     pub encoding: Encoding,
     /// JPEG quality, for [`Encoding::Jpeg`]; [`QUALITY`] if none.
     pub quality: Option<u8>,
+    /// Rewrite original JPEGs without loss, a restart marker after each row of MCUs.
+    pub row_markers: bool,
     /// Turn pictures by their EXIF orientation, which is ignored otherwise.
     pub upright: bool,
     /// Threads.
@@ -79,6 +81,7 @@ impl PackConfig {
             size: 256,
             encoding: Encoding::Raw,
             quality: None,
+            row_markers: false,
             upright: false,
             jobs: 1,
             on_corrupt: PackPolicy::Skip,

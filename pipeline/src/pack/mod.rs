@@ -7,6 +7,7 @@ mod plan;
 mod space;
 mod manifest;
 mod ordered;
+mod rewrite;
 mod packer;
 mod expected;
 mod build;

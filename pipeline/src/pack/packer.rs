@@ -11,6 +11,7 @@ use super::{
     manifest::{Manifest, Packed},
     ordered::ordered,
     plan::{Chunk, Plan},
+    rewrite::Rewriter,
     staging::Staging,
 };
 use crate::{
@@ -202,6 +203,7 @@ struct Worker<'a> {
     /// Of a shard's pictures.
     sums: Option<(usize, Accumulator)>,
     stored: Stored,
+    rewriter: Rewriter,
     bytes: Vec<u8>,
     square: Vec<u8>,
 }
@@ -209,7 +211,14 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(plan: &'a Plan<'a>) -> Self {
         let stored = if plan.config.upright { Stored::upright() } else { Stored::new() };
-        Self { plan, sums: None, stored, bytes: vec![], square: vec![] }
+        Self {
+            plan,
+            sums: None,
+            stored,
+            rewriter: Rewriter::default(),
+            bytes: vec![],
+            square: vec![],
+        }
     }
 
     fn make(&mut self, chunk: usize, index: u64) -> Made {
@@ -229,7 +238,11 @@ impl<'a> Worker<'a> {
         self.stored.square(encoded, config.size, &mut self.square).map_err(place)?;
         let record = match config.encoding {
             Encoding::Raw => self.square.clone(),
-            Encoding::Original => self.bytes.clone(),
+            Encoding::Original => {
+                let rewritten =
+                    config.row_markers.then(|| self.rewriter.rewritten(&self.bytes));
+                rewritten.flatten().unwrap_or_else(|| self.bytes.clone())
+            }
             Encoding::Jpeg => {
                 jpeg(&self.square, config.size, self.plan.quality).map_err(place)?
             }

@@ -174,8 +174,9 @@ fn fingerprint(config: &PackConfig, quality: u8, listing: &Listing) -> String {
     let PackConfig { size, encoding, shard_records, dedupe, .. } = config;
     let (encoding, drops) = (encoding.name(), *dedupe == Dedupe::Drop);
     let filter = config.filter();
+    let rewritten = if config.row_markers { " row markers" } else { "" };
     let settings = format!(
-        "{SCHEME} {} {size} {encoding} {quality} {filter} {shard_records} {drops}",
+        "{SCHEME} {} {size} {encoding} {quality} {filter} {shard_records} {drops}{rewritten}",
         env!("CARGO_PKG_VERSION")
     );
     let mut digest = Sha256::new().chain_update(settings);

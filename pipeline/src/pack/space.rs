@@ -26,6 +26,8 @@ pub(super) fn needed(plan: &Plan<'_>, chunks: Range<usize>) -> u64 {
                 let chunk = &chunks[i];
                 let lens = chunk.samples.clone().map(|index| {
                     let len = plan.listing.bytes(chunk.split, index).unwrap_or(0);
+                    // A progressive file grows by a tenth or so.
+                    let len = if plan.config.row_markers { len + len / 8 } else { len };
                     if len > FILE_BYTES_MAX { 0 } else { len } // those are left out
                 });
                 lens.sum()

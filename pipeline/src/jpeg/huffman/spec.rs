@@ -34,6 +34,12 @@ impl Spec {
         Ok(Self { counts, symbols: all })
     }
 
+    /// Codes of each length, and the symbols in the order of their codes: as they stand in a file.
+    pub(in crate::jpeg) fn parts(&self) -> ([u8; 16], &[u8]) {
+        let all: usize = self.counts.iter().map(|count| usize::from(*count)).sum();
+        (self.counts, &self.symbols[..all])
+    }
+
     /// Every code as (code, length in bits, symbol), in ascending order.
     pub(in crate::jpeg) fn codes(&self) -> impl Iterator<Item = (u32, u32, u8)> + '_ {
         let lengths = (1..).zip(self.counts).flat_map(|(len, n)| (0..n).map(move |_| len));

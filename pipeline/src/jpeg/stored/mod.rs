@@ -166,13 +166,29 @@ impl Store {
         Ok(stream.end())
     }
 
+    /// Makes room for the blocks that fill up the picture's last MCUs, where no scan has them.
+    pub(super) fn complete(&mut self, plan: &Plan) {
+        for (plane, part) in self.planes.iter_mut().zip(&plan.parts[..plan.components]) {
+            plane.grow(0, plan.rows.end * part.v - 1); // a lone component's scan ends before
+        }
+    }
+
+    /// A block of a component, in the order of its level.
+    pub(super) fn block(&self, component: usize, column: usize, row: usize) -> &[i16; 64] {
+        let plane = &self.planes[component];
+        &plane.blocks[row * plane.across + column]
+    }
+
+    /// The quantisation steps of a component.
+    pub(super) fn steps(&self, component: usize) -> Option<&[i16; 64]> {
+        self.planes[component].steps.as_ref()
+    }
+
     /// Makes pixels of the region that `plan` is for.
     pub(super) fn pixels(
         &mut self, level: Level, plan: &Plan, rows: &mut Rows, out: &mut Vec<u8>,
     ) {
-        for (plane, part) in self.planes.iter_mut().zip(&plan.parts[..plan.components]) {
-            plane.grow(0, plan.rows.end * part.v - 1); // a lone component's scan ends before
-        }
+        self.complete(plan);
         for row in plan.rows.clone() {
             for (i, part) in plan.parts[..plan.components].iter().enumerate() {
                 let Plane { blocks, across, steps, .. } = &self.planes[i];

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     decode::{Decoder, Image},
+    jpeg,
     resize::{Resizer, Stored},
     source::{Encoded, Listing, Shards, Source as _},
     synth::{SynthConfig, synth},
@@ -177,4 +178,28 @@ fn pictures_are_turned_upright_on_request_and_the_set_says_so() {
     let config = PackConfig { upright: true, encoding, ..config(&tree, out) };
     let error = build(&config, &|_| ()).expect_err("no such thing").to_string();
     assert!(error.contains("none can be turned upright"), "{error}");
+}
+
+#[test]
+fn rewritten_originals_have_the_same_pixels_and_a_marker_after_each_row() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let source = tree(dir.path());
+    let set = |row_markers| {
+        let (encoding, name) = (Encoding::Original, format!("{row_markers}"));
+        let config =
+            PackConfig { encoding, row_markers, ..config(&source, dir.path().join(name)) };
+        let report = build(&config, &|_| ()).expect("a sound tree");
+        (Shards::open(&config.out).expect("its own folder"), report.dataset.statistics)
+    };
+    let ((plain, sums), (rewritten, same)) = (set(false), set(true));
+    assert_eq!(sums, same);
+    let (mut decoder, mut before, mut after) = (jpeg::Decoder::new(), vec![], vec![]);
+    let (mut one, mut other) = (vec![], vec![]);
+    for index in 0..plain.len(Split::Train) {
+        let old = plain.read(Split::Train, index, &mut one).expect("whole");
+        let new = rewritten.read(Split::Train, index, &mut other).expect("whole");
+        decoder.decode(old.bytes, &mut before).expect("sound");
+        let header = decoder.decode(new.bytes, &mut after).expect("sound");
+        assert!(before == after && header.restart_interval > 0, "{index}");
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
         size: args.size.into(),
         encoding: args.encoding.into(),
         quality: args.quality,
+        row_markers: args.row_markers,
         upright: args.exif_orientation,
         jobs: args.jobs(),
         on_corrupt: args.on_corrupt.into(),
