@@ -16,13 +16,14 @@ import sys
 BATCH = 128
 SLOTS = 5
 SAMPLE_BYTES = {"f32": 3 * 224 * 224 * 4, "f16": 3 * 224 * 224 * 2, "bf16": 3 * 224 * 224 * 2}
-# What a server's storage gives: bytes a second of random reads of this size, and the time of one.
+# What a server's storage gives: bytes a second, the time of a read, and how much of it no other read can use.
 STORAGE = {
-    "page cache": (float("inf"), 0.0),
-    "NVMe": (5e9, 100e-6),
-    "SATA SSD": (0.5e9, 150e-6),
-    "network, 10 Gbit/s": (1.1e9, 500e-6),
-    "disk, global order": (150e6, 8e-3),
+    "page cache": (float("inf"), 0.0, 0.0),
+    "NVMe": (5e9, 100e-6, 0.0),
+    "SATA SSD": (0.5e9, 150e-6, 0.0),
+    "network, 10 Gbit/s": (1.1e9, 500e-6, 0.0),
+    "disk, --order global": (150e6, 8e-3, 8e-3),
+    "disk, --order block:64": (150e6, 8e-3 / 64, 8e-3 / 64),
 }
 MEMORY = 100e9  # bytes a second that all cores together write past their caches: eight channels, half of the peak
 DEMANDS = [(gpus, rate) for rate in (10_000, 20_000) for gpus in (1, 2, 8)]
@@ -32,7 +33,7 @@ BATCHES = 60
 
 def feed(cores, cost, bytes_read, bytes_written, storage, memory, demand):
     """Images a second, after the ring is full."""
-    bandwidth, latency = storage
+    bandwidth, latency, seek = storage
     workers = [0.0] * cores
     heapq.heapify(workers)
     storage_free = memory_free = 0.0
@@ -44,7 +45,7 @@ def feed(cores, cost, bytes_read, bytes_written, storage, memory, demand):
         if batch >= SLOTS:
             start = max(start, taken[batch - SLOTS])
         if bandwidth != float("inf"):
-            storage_free = max(storage_free, start) + bytes_read / bandwidth
+            storage_free = max(storage_free, start) + seek + bytes_read / bandwidth
             start = max(start + latency, storage_free)
         memory_free = max(memory_free, start) + bytes_written / memory
         end = max(start + cost, memory_free)
@@ -86,7 +87,7 @@ def main():
             row += [f"{report['images_per_s']:.0f}" if report else "", f"{modelled:.0f}"]
         print("| " + " | ".join(row) + " |")
 
-    for storage, (bandwidth, latency) in STORAGE.items():
+    for storage, (bandwidth, latency, seek) in STORAGE.items():
         of = "" if bandwidth == float("inf") else f" ({bandwidth / 1e6:.0f} MB/s, {latency * 1e6:.0f} us a read)"
         print(f"\n{storage}{of}: cores that feed\n")
         print("| from | " + " | ".join(f"{g} x {r // 1000} k/s" for g, r in DEMANDS) + " |\n|---" + "|---" * len(DEMANDS) + "|")
@@ -97,7 +98,7 @@ def main():
                 need, limits = gpus * rate, (cost(one), one["bytes_per_image"], SAMPLE_BYTES[one["element"]])
                 reached = 0.0
                 for cores in CORES:
-                    reached = feed(cores, *limits, (bandwidth, latency), MEMORY, need)
+                    reached = feed(cores, *limits, (bandwidth, latency, seek), MEMORY, need)
                     if reached >= 0.98 * need:
                         row.append(str(cores))
                         break
