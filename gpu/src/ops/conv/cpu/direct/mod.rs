@@ -20,7 +20,7 @@ const VECTORS: usize = 2;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Whether [`forward`] and [`backward_weight`] can do `op`: no window is all padding.
+/// Whether [`forward()`] and [`backward_weight`] can do `op`: no window is all padding.
 pub(super) fn fits(op: &Conv) -> bool {
     op.pad_before.max(op.pad_after) < op.window
 }
