@@ -213,13 +213,21 @@ impl Kernel for Rows<'_> {
                     }
                     let at = Strides { row: width, col: L };
                     product(left.div_ceil(L), edge, at, false).run(s);
-                    for (i, edge) in edge.chunks_exact(width).take(rows).enumerate() {
-                        for (c, edge) in c[i * c_row..][..left].iter_mut().zip(edge) {
-                            *c = if add { *c + edge } else { *edge };
-                        }
-                    }
+                    take_edge(&edge[..rows * width], width, c, c_row, left, add);
                 }
             }
+        }
+    }
+}
+
+/// Adds or stores the `left` columns that there are of a panel's rows, each `width` wide.
+#[inline(always)]
+pub(super) fn take_edge(
+    edge: &[f32], width: usize, c: &mut [f32], c_row: usize, left: usize, add: bool,
+) {
+    for (i, edge) in edge.chunks_exact(width).enumerate() {
+        for (c, edge) in c[i * c_row..][..left].iter_mut().zip(edge) {
+            *c = if add { *c + edge } else { *edge };
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Pool,
-    gemm::{Matrix, Size, VECTORS},
+    gemm::{Matrix, Size, VECTORS, take_edge},
     pairs::{Product, Repeat},
     simd::Level,
     tile::Strides,
@@ -153,11 +153,7 @@ impl Kernel for Rows<'_> {
                         continue;
                     }
                     product(VECTORS, edge, Strides { row: width, col: L }, false).run(s);
-                    for (i, edge) in edge.chunks_exact(width).take(rows).enumerate() {
-                        for (c, edge) in c[i * c_row..][..left].iter_mut().zip(edge) {
-                            *c = if add { *c + edge } else { *edge };
-                        }
-                    }
+                    take_edge(&edge[..rows * width], width, c, c_row, left, add);
                 }
             }
         }
