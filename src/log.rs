@@ -69,9 +69,10 @@ pub fn start(format: LogFormat) {
     }
 }
 
-/// Whether stderr shows colours: a terminal, unless `NO_COLOR` is set.
+/// Whether stderr shows colours: a terminal, unless `NO_COLOR` is set to something.
 pub fn colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 /// Whether stderr is for people.
