@@ -1,5 +1,6 @@
 //! What one part of the net needs of the others: activations forward, their gradients backward, at
-//! the layers that look across. Goes through host memory; buffers travel to and fro and are reused.
+//! the layers that look across. It crosses in parcels of the devices' own making, which travel full
+//! one way and empty the other.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Parcels under way in one direction: one for the layer being computed, one sent ahead, and one
+/// Parcels of one direction: one for the layer being computed, one sent ahead, and one
 /// spare so that a sender never waits for a receiver that is a layer behind.
 pub const PARCELS_MAX: usize = 1 + 1 + 1;
 
@@ -67,9 +68,9 @@ pub enum ExchangeError {
     },
 }
 
-struct Parcel {
+struct Full<P> {
     tag: Tag,
-    floats: Vec<f32>,
+    parcel: P,
 }
 
 /// The first error of any part; whoever meets a closed channel finds the reason here.
@@ -89,44 +90,58 @@ impl Poison {
 }
 
 /// One part's ends of the channels to one other part.
-struct Link {
+///
+/// Every channel has room for all parcels of its direction: no sender waits.
+struct Link<P> {
     peer: usize,
-    to: Sender<Parcel>,
-    from: Receiver<Parcel>,
-    spare: Vec<Vec<f32>>,
+    to: Sender<Full<P>>,
+    from: Receiver<Full<P>>,
+    /// Ours to fill.
+    empty: Receiver<P>,
+    /// Where the peer's go when they are emptied.
+    back: Sender<P>,
 }
 
 /// One part's view of the exchange.
-pub struct Exchange {
+pub struct Exchange<P> {
     tower: usize,
-    links: Vec<Link>,
+    links: Vec<Link<P>>,
     poison: Poison,
     patience: Duration,
 }
 
-impl fmt::Debug for Exchange {
+impl<P> fmt::Debug for Exchange<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("tower", &self.tower).finish_non_exhaustive()
     }
 }
 
-impl Exchange {
-    /// The ends for `parts` parts, all linked with all. A part that waits longer than `patience`
-    /// gives up and names what it waited for.
-    pub fn between(parts: usize, patience: Duration) -> (Vec<Self>, Poison) {
+impl<P> Exchange<P> {
+    /// The ends for `parts` parts, all linked with all; `parcels` makes the [`PARCELS_MAX`] that go from
+    /// one part to another. A part that waits longer than `patience` gives up and names what it waited
+    /// for.
+    ///
+    /// # Errors
+    /// Those of `parcels`.
+    pub fn between<E>(
+        parts: usize, patience: Duration,
+        mut parcels: impl FnMut(usize, usize) -> Result<Vec<P>, E>,
+    ) -> Result<(Vec<Self>, Poison), E> {
         let poison = Poison::default();
         let mut ends: Vec<Self> = (0..parts)
             .map(|tower| Self { tower, links: Vec::new(), poison: poison.clone(), patience })
             .collect();
         for a in 0..parts {
             for b in a + 1..parts {
-                let (to_b, from_a) = bounded(PARCELS_MAX);
-                let (to_a, from_b) = bounded(PARCELS_MAX);
-                ends[a].links.push(Link { peer: b, to: to_b, from: from_b, spare: vec![] });
-                ends[b].links.push(Link { peer: a, to: to_a, from: from_a, spare: vec![] });
+                let (to_b, from_a, empty_of_a, back_to_a) = direction(parcels(a, b)?);
+                let (to_a, from_b, empty_of_b, back_to_b) = direction(parcels(b, a)?);
+                let (peer, empty, back) = (b, empty_of_a, back_to_b);
+                ends[a].links.push(Link { peer, to: to_b, from: from_b, empty, back });
+                let (peer, empty, back) = (a, empty_of_b, back_to_a);
+                ends[b].links.push(Link { peer, to: to_a, from: from_a, empty, back });
             }
         }
-        (ends, poison)
+        Ok((ends, poison))
     }
 
     /// Other parts, in the order of `peer` below.
@@ -139,43 +154,50 @@ impl Exchange {
         self.links[peer].peer
     }
 
-    /// Sends `len` floats, which `fill` writes.
+    /// Sends a parcel, which `fill` fills.
     ///
     /// # Errors
-    /// If the peer has stopped.
+    /// If the peer has stopped, or gives no parcel back for too long.
     pub fn send(
-        &mut self, peer: usize, tag: Tag, len: usize, fill: impl FnOnce(&mut [f32]),
+        &mut self, peer: usize, tag: Tag, fill: impl FnOnce(&mut P),
     ) -> Result<(), ExchangeError> {
-        let link = &mut self.links[peer];
-        let mut floats = link.spare.pop().unwrap_or_default();
-        floats.resize(len, 0.0);
-        fill(&mut floats);
-        match link.to.send_timeout(Parcel { tag, floats }, self.patience) {
-            Ok(()) => Ok(()),
-            Err(crossbeam_channel::SendTimeoutError::Timeout(_)) => Err(self.stuck(peer, tag)),
-            Err(_) => Err(self.poisoned(peer)),
-        }
-    }
-
-    /// Waits for the floats that carry `tag` and lends them to `take`.
-    ///
-    /// # Errors
-    /// If the peer has stopped, is silent for too long, or is out of step.
-    pub fn receive(
-        &mut self, peer: usize, tag: Tag, take: impl FnOnce(&[f32]),
-    ) -> Result<(), ExchangeError> {
-        let parcel = match self.links[peer].from.recv_timeout(self.patience) {
+        let link = &self.links[peer];
+        let mut parcel = match link.empty.recv_timeout(self.patience) {
             Ok(parcel) => parcel,
             Err(RecvTimeoutError::Timeout) => return Err(self.stuck(peer, tag)),
             Err(RecvTimeoutError::Disconnected) => return Err(self.poisoned(peer)),
         };
-        if parcel.tag != tag {
-            let (tower, got) = (self.tower, parcel.tag);
+        fill(&mut parcel);
+        link.to.send(Full { tag, parcel }).map_err(|_| self.poisoned(peer))
+    }
+
+    /// Waits for the parcel that carries `tag` and lends it to `take`.
+    ///
+    /// # Errors
+    /// If the peer has stopped, is silent for too long, or is out of step.
+    pub fn receive(
+        &mut self, peer: usize, tag: Tag, take: impl FnOnce(&mut P),
+    ) -> Result<(), ExchangeError> {
+        let link = &self.links[peer];
+        let mut full = match link.from.recv_timeout(self.patience) {
+            Ok(full) => full,
+            Err(RecvTimeoutError::Timeout) => return Err(self.stuck(peer, tag)),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.poisoned(peer)),
+        };
+        if full.tag == tag {
+            take(&mut full.parcel);
+        }
+        let _ = link.back.send(full.parcel); // a peer that is gone needs it no more
+        if full.tag != tag {
+            let (tower, got) = (self.tower, full.tag);
             return Err(ExchangeError::OutOfStep { tower, wanted: tag, got });
         }
-        take(&parcel.floats);
-        self.links[peer].spare.push(parcel.floats);
         Ok(())
+    }
+
+    /// Which part this is.
+    pub fn tower(&self) -> usize {
+        self.tower
     }
 
     fn stuck(&self, peer: usize, tag: Tag) -> ExchangeError {
@@ -188,6 +210,15 @@ impl Exchange {
         let first = self.poison.first().map_or_else(unknown, str::to_owned);
         ExchangeError::Poisoned { tower: self.tower, first }
     }
+}
+
+/// The channels of one direction: where parcels are sent full, received, found empty and given back.
+fn direction<P>(
+    parcels: Vec<P>,
+) -> (Sender<Full<P>>, Receiver<Full<P>>, Receiver<P>, Sender<P>) {
+    let ((to, from), (back, empty)) = (bounded(parcels.len()), bounded(parcels.len()));
+    parcels.into_iter().for_each(|parcel| back.send(parcel).expect("`empty` is open"));
+    (to, from, empty, back)
 }
 
 /// Seconds of one batch by part of the step, added up by the tower that measures them.
@@ -241,31 +272,39 @@ mod tests {
 
     const TAG: Tag = Tag { turn: 3, layer: 2, backward: false };
 
+    /// Two parts of which parcels are numbers.
+    fn two(patience: Duration) -> (Exchange<u32>, Exchange<u32>, Poison) {
+        let parcels = |_, _| Ok::<_, ()>(vec![0; PARCELS_MAX]);
+        let (mut ends, poison) = Exchange::between(2, patience, parcels).expect("no memory");
+        let (b, a) = (ends.pop().expect("two"), ends.pop().expect("two"));
+        (a, b, poison)
+    }
+
     #[test]
-    fn floats_cross_and_their_buffers_come_back() {
-        let (mut ends, _) = Exchange::between(2, Duration::from_secs(5));
-        let (mut b, mut a) = (ends.pop().expect("two"), ends.pop().expect("two"));
-        a.send(0, TAG, 2, |out| out.copy_from_slice(&[1.0, 2.0])).expect("an open link");
-        let mut got = vec![];
-        b.receive(0, TAG, |floats| got.extend_from_slice(floats)).expect("a parcel");
-        assert_eq!(got, [1.0, 2.0]);
-        assert_eq!(b.links[0].spare.len(), 1);
+    fn parcels_cross_and_come_back() {
+        let (mut a, mut b, _) = two(Duration::from_secs(5));
+        for i in 1..10 * PARCELS_MAX as u32 {
+            a.send(0, TAG, |parcel| *parcel = i).expect("an open link");
+            let mut got = 0;
+            b.receive(0, TAG, |parcel| got = *parcel).expect("a parcel");
+            assert_eq!(got, i);
+        }
     }
 
     #[test]
     fn a_failed_tower_hands_on_the_first_error() {
-        let (mut ends, poison) = Exchange::between(2, Duration::from_secs(5));
-        drop(ends.pop());
+        let (mut a, b, poison) = two(Duration::from_secs(5));
+        drop(b);
         poison.set("out of memory".into());
         poison.set("a consequence".into());
-        let error = ends[0].receive(0, TAG, |_| ()).expect_err("a poisoned link");
+        let error = a.receive(0, TAG, |_| ()).expect_err("a poisoned link");
         assert_eq!(error.to_string(), "tower 0 stopped because: out of memory");
     }
 
     #[test]
     fn a_silent_tower_is_named_with_what_was_waited_for() {
-        let (mut ends, _) = Exchange::between(2, Duration::from_millis(1));
-        let error = ends[0].receive(0, TAG, |_| ()).expect_err("nothing was sent").to_string();
+        let (mut a, _b, _) = two(Duration::from_millis(1));
+        let error = a.receive(0, TAG, |_| ()).expect_err("nothing was sent").to_string();
         assert!(error.contains("activations at layer 3 in turn 3 of tower 1"), "{error}");
     }
 }

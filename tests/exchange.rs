@@ -74,7 +74,8 @@ fn tag(draws: &mut Draws) -> Tag {
 fn simulate(seed: u64) -> BTreeSet<&'static str> {
     let mut draws = Draws::new(seed, 0, 0, 0);
     let parts = 2 + draws.below(3) as usize;
-    let (ends, poison) = Exchange::between(parts, PATIENCE);
+    let parcels = |_, _| Ok::<_, ()>(vec![vec![]; PARCELS_MAX]);
+    let (ends, poison) = Exchange::between(parts, PATIENCE, parcels).expect("no memory");
     let mut ends: Vec<_> = ends.into_iter().map(Some).collect();
     let mut model = Model { gone: vec![false; parts], ..Model::default() };
     let mut kinds = BTreeSet::new();
@@ -92,13 +93,12 @@ fn simulate(seed: u64) -> BTreeSet<&'static str> {
             }
             1..20 => {
                 let floats = vec![call as f32; draws.below(5) as usize];
-                let sent =
-                    end.send(link, tag, floats.len(), |out| out.copy_from_slice(&floats));
+                let sent = end.send(link, tag, |out: &mut Vec<f32>| out.clone_from(&floats));
                 (sent.map(|()| vec![]), model.send(part, peer, tag, floats).map(|()| vec![]))
             }
             _ => {
                 let mut floats = vec![];
-                let received = end.receive(link, tag, |from| floats.extend_from_slice(from));
+                let received = end.receive(link, tag, |from| floats.clone_from(from));
                 (received.map(|()| floats), model.receive(part, peer, tag))
             }
         };

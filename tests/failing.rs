@@ -6,11 +6,11 @@ use crate::{
 };
 use alexnet::{
     config::Config,
-    exchange::Exchange,
+    exchange::{Exchange, PARCELS_MAX},
     model::Net,
     tower::{Core, Pass, laps},
 };
-use gpu::cpu::Cpu;
+use gpu::{cpu::Cpu, device::DeviceError};
 use pipeline::trace::Trace;
 use std::{sync::atomic::Ordering, thread, time::Duration};
 
@@ -119,6 +119,12 @@ fn core(config: &Config, index: usize) -> Core<Cpu> {
     Core::new(cpu, &net, index, 2, &config.train).expect("memory")
 }
 
+/// The ends of two towers without threads, whose parcels have room for the tiny net's.
+fn ends(patience: Duration) -> Vec<Exchange<Vec<f32>>> {
+    let parcels = |_, _| Ok::<_, DeviceError>(vec![vec![0.0; 1 << 16]; PARCELS_MAX]);
+    Exchange::between(2, patience, parcels).expect("memory").0
+}
+
 fn pixels(config: &Config) -> Vec<f32> {
     vec![1.0; 3 * config.data.crop.pow(2) * config.train.batch]
 }
@@ -126,7 +132,7 @@ fn pixels(config: &Config) -> Vec<f32> {
 #[test]
 fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
     let config = tiny();
-    let (mut ends, _) = Exchange::between(2, Duration::from_millis(20));
+    let mut ends = ends(Duration::from_millis(20));
     let pixels = pixels(&config);
     let error = core(&config, 0)
         .batch(TRAIN, &pixels, &[1, 2], &mut ends[0], &mut laps(&Trace::off()))
@@ -137,9 +143,9 @@ fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
 
 #[test]
 fn towers_that_are_out_of_step_notice() {
-    let (ends, _) = Exchange::between(2, LIMIT);
+    let ends = ends(LIMIT);
     // One trains where the other tests: gradients are due, and the next batch's activations come.
-    let run = |(index, mut exchange): (usize, Exchange)| {
+    let run = |(index, mut exchange): (usize, Exchange<Vec<f32>>)| {
         let (config, pass) = (tiny(), [TRAIN, Pass::Test][index]);
         let (mut core, pixels) = (core(&config, index), pixels(&config));
         let mut batch =

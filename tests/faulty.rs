@@ -2,15 +2,18 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Slot},
-    device::{Device, DeviceError, Input},
+    device::{Device, DeviceError, Input, Progress, Step},
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, sgd::Sgd,
         softmax::Score,
     },
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// What is wrong with a device.
@@ -97,7 +100,9 @@ macro_rules! hand_on {
 impl Device for Faulty {
     type Buffer = Buffer;
     type Slot = Slot;
-    const READS_HOST: bool = Cpu::READS_HOST;
+    type Parcel = Vec<f32>;
+    const AHEAD: usize = Cpu::AHEAD;
+    const PATIENCE: Duration = Cpu::PATIENCE;
 
     fn describe(&self) -> String {
         format!("{}, {:?}", self.cpu.describe(), self.fault)
@@ -115,6 +120,20 @@ impl Device for Faulty {
 
     fn slot(&self, bytes: usize) -> Result<Slot, DeviceError> {
         self.cpu.slot(bytes)
+    }
+
+    fn parcels(
+        from: &Self, to: &Self, count: usize, len: usize,
+    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+        Cpu::parcels(&from.cpu, &to.cpu, count, len)
+    }
+
+    fn progress(&mut self) -> Result<Progress, DeviceError> {
+        self.cpu.progress()
+    }
+
+    fn score(&mut self) -> Score {
+        self.cpu.score()
     }
 
     fn conv_forward(
@@ -162,6 +181,10 @@ impl Device for Faulty {
     hand_on! {
         fn upload(dst: &mut Buffer, src: &[f32]);
         fn download(src: &Buffer, dst: &mut [f32]);
+        fn pack(src: &Buffer, len: usize, parcel: &mut Vec<f32>);
+        fn unpack(parcel: &mut Vec<f32>, len: usize, dst: &mut Buffer);
+        fn begin(pixels: &[f32], labels: &[u32], step: Step);
+        fn end();
         fn conv_backward_data(op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
         fn bias_backward(n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer);
         fn linear_backward_data(op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
@@ -171,7 +194,7 @@ impl Device for Faulty {
         );
         fn scale(factor: f32, len: usize, y: &mut Buffer);
         fn add(len: usize, x: &Buffer, y: &mut Buffer);
-        fn softmax(n: usize, classes: usize, labels: &[u32], logits: &mut Buffer) -> Score;
+        fn softmax(n: usize, classes: usize, labels: &[u32], logits: &mut Buffer);
         fn softmax_backward(n: usize, classes: usize, labels: &[u32], p: &mut Buffer);
         fn sgd(op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer);
     }

@@ -1,12 +1,13 @@
 //! What a tower asks of its device: memory, copies and the ops of the network.
 //!
-//! Buffers hold `f32` in the layouts that [`crate::ops`] states. A device owns its workers; calls
-//! return when their result may be used by the next call on the same device.
+//! Buffers hold `f32` in the layouts that [`crate::ops`] states, or in a device's own: what goes in and
+//! comes out lies as stated. A device owns its workers; calls return when their result may be used by
+//! the next call on the same device.
 
 use crate::ops::{
     conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
 };
-use std::{fmt::Debug, ops::DerefMut, sync::Arc};
+use std::{fmt::Debug, ops::DerefMut, sync::Arc, time::Duration};
 
 /// What a device could not do.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,17 @@ pub enum DeviceError {
         device: String,
         /// What was asked for, in bytes.
         wanted_bytes: usize,
+    },
+    /// The device failed in something that had been asked of it before: devices that work on their own
+    /// tell it when they are asked next.
+    #[error("{device}: {doing}: {reason}")]
+    Failed {
+        /// The device's name.
+        device: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver said.
+        reason: String,
     },
     /// The device's worker threads could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
@@ -46,8 +58,9 @@ pub enum Activation {
 pub enum Input<'a, B> {
     /// Memory of the device.
     Buffer(&'a B),
-    /// Memory of the host, if the device [`reads it`](Device::READS_HOST).
-    Host(&'a [f32]),
+    /// The pictures of the batch that [began](Device::begin) last, `[n, 3, h, w]`. A device with a copy
+    /// of its own reads that.
+    Pictures(&'a [f32]),
 }
 
 impl<B> Clone for Input<'_, B> {
@@ -75,18 +88,85 @@ impl Home {
     }
 }
 
+/// How a row of weights lies in a checkpoint: `blocks` after one another, each `[channels, pixels]`.
+/// A device may keep blocks of `[pixels, channels]`, as its activations lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLayout {
+    /// What the layer reads side by side: one of a convolution, one per source of a linear layer.
+    pub blocks: usize,
+    /// Channels of a block.
+    pub channels: usize,
+    /// Pixels of the window, or of what a linear layer reads of a channel.
+    pub pixels: usize,
+}
+
+impl RowLayout {
+    /// Floats of a row.
+    pub const fn len(&self) -> usize {
+        self.blocks * self.channels * self.pixels
+    }
+
+    /// Whether a row is nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What will be asked of a device, batch after batch, so that it allocates what it needs of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Demand {
+    /// Images of a batch.
+    pub batch: usize,
+    /// Classes that a label may be.
+    pub classes: usize,
+    /// The convolutions, those of all sources; the first reads the pictures.
+    pub convs: Vec<Conv>,
+    /// The linear layers, those of all sources.
+    pub linears: Vec<Linear>,
+    /// What follows each layer.
+    pub finishes: Vec<Finish>,
+}
+
+/// What a batch is computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Step {
+    /// Learning rate; of no meaning where nothing is learned.
+    pub rate: f32,
+    /// Global training step, which keys the dropout.
+    pub step: u64,
+}
+
+/// How far a device is, counted over all batches since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Batches whose pictures it needs no more.
+    pub read: u64,
+    /// Parcels that it has unpacked.
+    pub unpacked: u64,
+    /// Batches that are done.
+    pub done: u64,
+}
+
 /// One device of one tower. All ops take `n`, the images of the batch in use.
+///
+/// A device may do what it is asked for later, on its own, in the order in which it was asked. Then
+/// only [`Device::download`] and its kin wait, and only [`Device::progress`] tells what has failed.
 ///
 /// # Panics
 /// Every op panics if a buffer is shorter than its shapes need: that is a bug of the caller.
-pub trait Device: Send + 'static {
+pub trait Device: Sized + Send + 'static {
     /// `f32` memory of the device.
     type Buffer: Send + Debug;
     /// Memory for a ring slot that the device can read while the CPU does something else.
     type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
 
-    /// Whether convolutions read [`Input::Host`]: pictures need not be copied then.
-    const READS_HOST: bool;
+    /// What one device hands to another: memory that both reach, filled by one and emptied by the other.
+    type Parcel: Send + Debug;
+
+    /// Batches that may be asked for beside the oldest that is not done.
+    const AHEAD: usize;
+    /// How long a step may take before something is wrong; a debugger or a suspended machine takes minutes.
+    const PATIENCE: Duration;
 
     /// One line for the log: what the device is.
     fn describe(&self) -> String;
@@ -106,8 +186,65 @@ pub trait Device: Send + 'static {
     fn slot(&self, bytes: usize) -> Result<Self::Slot, DeviceError>;
     /// Copies `src` to the front of `dst`.
     fn upload(&mut self, dst: &mut Self::Buffer, src: &[f32]);
-    /// Copies the front of `src` to all of `dst`.
+    /// Copies the front of `src` to all of `dst`; after a failure, anything.
     fn download(&mut self, src: &Self::Buffer, dst: &mut [f32]);
+    /// Copies rows of weights, or of their velocity, which `src` has as a checkpoint.
+    fn upload_rows(&mut self, _layout: RowLayout, dst: &mut Self::Buffer, src: &[f32]) {
+        self.upload(dst, src);
+    }
+    /// The way back.
+    fn download_rows(&mut self, _layout: RowLayout, src: &Self::Buffer, dst: &mut [f32]) {
+        self.download(src, dst);
+    }
+    /// Copies activations of `area` pixels a channel to `dst`, `[n, channels, area]`.
+    fn download_channels(
+        &mut self, _channels: usize, _area: usize, src: &Self::Buffer, dst: &mut [f32],
+    ) {
+        self.download(src, dst);
+    }
+
+    /// `count` parcels for `len` floats, which `from` fills and `to` empties.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn parcels(
+        from: &Self, to: &Self, count: usize, len: usize,
+    ) -> Result<Vec<Self::Parcel>, DeviceError>;
+    /// Fills a parcel with the front of `src`; they leave while the device works on.
+    fn pack(&mut self, src: &Self::Buffer, len: usize, parcel: &mut Self::Parcel);
+    /// Empties a parcel of `len` floats into the front of `dst`; what lies behind them is of no value.
+    fn unpack(&mut self, parcel: &mut Self::Parcel, len: usize, dst: &mut Self::Buffer);
+
+    /// Allocates what `demand` needs beside buffers, before the first batch.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn reserve(&mut self, _demand: &Demand) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    /// Bytes that [`Device::reserve`] takes.
+    fn reserved_bytes(_demand: &Demand) -> usize {
+        0
+    }
+    /// A batch begins: `pixels` are lent until it is [read](Progress::read), `labels` are the classes of
+    /// its first rows, the others do not count.
+    fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step);
+    /// All of the batch has been asked for.
+    fn end(&mut self);
+    /// How far the device is.
+    ///
+    /// # Errors
+    /// If it has failed in anything that it was asked for.
+    fn progress(&mut self) -> Result<Progress, DeviceError>;
+    /// The score of the oldest batch that is done and whose score was not asked for; of none, if the
+    /// device has not computed a softmax in it.
+    fn score(&mut self) -> Score;
+    /// It has failed or fallen silent: nothing is waited for any more, not even to free its memory.
+    fn give_up(&mut self) {}
+    /// What the user should hear of the device, since the last call.
+    fn remarks(&mut self) -> Vec<String> {
+        vec![]
+    }
 
     /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
     fn conv_forward(
@@ -161,11 +298,9 @@ pub trait Device: Send + 'static {
     fn scale(&mut self, factor: f32, len: usize, y: &mut Self::Buffer);
     /// `y += x` over `len` floats.
     fn add(&mut self, len: usize, x: &Self::Buffer, y: &mut Self::Buffer);
-    /// Turns `logits[n, classes]` into probabilities in place and scores the rows that `labels` has
-    /// classes for.
-    fn softmax(
-        &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer,
-    ) -> Score;
+    /// Turns `logits[n, classes]` into probabilities in place and scores the rows that `labels`, those of
+    /// [`Device::begin`], has classes for.
+    fn softmax(&mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Self::Buffer);
     /// `d[n, k] = (p[n, k] - (k == label)) / m` of the `m` rows that `labels` has classes for, zero of the
     /// others, in place over the probabilities.
     fn softmax_backward(

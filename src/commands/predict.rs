@@ -12,7 +12,7 @@ use crate::{
     weights,
 };
 use anyhow::{Context as _, Result};
-use gpu::cpu::Cpu;
+use gpu::{cpu::Cpu, device::DeviceError};
 use pipeline::{
     augment::{Augment, Element, Lighting},
     dataset::{Encoding, Statistics},
@@ -45,7 +45,8 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
         Part::of_device(0, 1, net.towers),
         &checkpoint.tensors,
     ));
-    let (mut ends, _) = Exchange::between(1, Duration::MAX);
+    let alone = |_, _| Ok::<_, DeviceError>(vec![]);
+    let (mut ends, _) = Exchange::between(1, Duration::MAX, alone)?;
     let statistics = Statistics {
         images: 0,
         mean: checkpoint.mean.clone(),

@@ -3,39 +3,23 @@
 //! In goes a batch of pixels and labels; out come its score and new weights. What crosses goes
 //! through the [`Exchange`], sent before the local work that does not need it.
 
-use super::room::{Room, Rows};
+use super::{
+    room::{Room, Rows},
+    step::{Outcome, Pass, StepError},
+};
 use crate::{
     config::Train,
     exchange::{Exchange, ExchangeError, Tag, Times},
-    model::{Net, Part},
+    model::{Net, Op, Part},
 };
 use gpu::{
-    device::{Device, DeviceError, Home, Input},
+    device::{Demand, Device, DeviceError, Home, Input, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
+use std::{collections::VecDeque, time::Duration};
 
-/// How a batch is used.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Pass {
-    /// Forward, backward and update at this learning rate.
-    Train {
-        /// Learning rate.
-        rate: f32,
-        /// Global step, which keys the dropout.
-        step: u64,
-    },
-    /// Forward only, without dropout.
-    Test,
-}
-
-/// What a batch gave. The score is the first part's to tell: fc8 lives there.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Outcome {
-    /// Loss and hits.
-    pub score: Score,
-    /// Where the time went, in seconds.
-    pub times: Times,
-}
+/// Between two looks at a device that works on its own: an event cannot be waited for with a limit.
+pub(super) const PAUSE: Duration = Duration::from_micros(50);
 
 /// One part of the net on one device.
 #[derive(Debug)]
@@ -47,15 +31,21 @@ pub struct Core<D: Device> {
     batch: usize,
     train: Train,
     rooms: Vec<Room<D::Buffer>>,
-    /// A copy of the pictures, where the device cannot read the slot that they are in.
-    image: Option<D::Buffer>,
     /// The gradient of what a layer hands on, then of what it reads.
     gradient: D::Buffer,
-    /// The gradient for a peer, or from one.
+    /// The gradient for a peer.
     foreign_gradient: D::Buffer,
+    /// The gradient from a peer: apart, since it may come while the other leaves.
+    arrived: D::Buffer,
     dw: D::Buffer,
     db: D::Buffer,
+    /// Batches begun.
     turn: u64,
+    /// Batches whose score was taken.
+    scored: u64,
+    /// What was unpacked in batches that are not scored: how many before it, of whom, and what.
+    awaited: VecDeque<(u64, usize, Tag)>,
+    unpacked: u64,
 }
 
 impl<D: Device> Core<D> {
@@ -82,12 +72,16 @@ impl<D: Device> Core<D> {
             |room: &Room<D::Buffer>| if room.layer.reads_image { 0 } else { room.x_len };
         let gradient = most(|room| room.out_len).max(most(hidden)) * batch;
         let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
+        device.reserve(&demand(&rooms, net, batch))?;
+        // Each peer sends once per layer that looks across and way.
+        let parcels = 2 * rooms.iter().filter(|room| room.layer.across).count() * peers.len();
         Ok(Self {
-            image: (!D::READS_HOST)
-                .then(|| device.zeros(3 * net.crop * net.crop * batch))
-                .transpose()?,
+            awaited: VecDeque::with_capacity(parcels * (1 + D::AHEAD)),
+            unpacked: 0,
+            scored: 0,
             gradient: device.zeros(gradient)?,
             foreign_gradient: device.zeros(foreign)?,
+            arrived: device.zeros(foreign)?,
             dw: device.zeros(most(Room::gradient_len))?,
             db: device.zeros(most(|room| room.rows))?,
             turn: 0,
@@ -114,18 +108,30 @@ impl<D: Device> Core<D> {
         self.device.slot(bytes)
     }
 
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// Floats of the largest parcel.
+    pub fn parcel_len(&self) -> usize {
+        let crossing = self.rooms.iter().filter(|room| room.layer.across);
+        crossing.map(|room| room.x_len).max().unwrap_or(0) * self.batch
+    }
+
+    /// What the user should hear of the device, since the last call.
+    pub fn remarks(&mut self) -> Vec<String> {
+        self.device.remarks()
+    }
+
     /// Replaces weights and velocities by `rows`, as [`Core::rows`] gives them.
     ///
     /// # Panics
     /// If they are another net's.
     pub fn set_rows(&mut self, rows: &[Rows]) {
-        let mut rows = rows.iter();
-        for room in &mut self.rooms {
-            for pair in [&mut room.weight, &mut room.bias] {
-                let from = rows.next().expect("a weight and a bias per layer");
-                self.device.upload(&mut pair[0], &from.values);
-                self.device.upload(&mut pair[1], &from.velocity);
-            }
+        assert_eq!(rows.len(), 2 * self.rooms.len(), "a weight and a bias per layer");
+        for (room, rows) in self.rooms.iter_mut().zip(rows.chunks_exact(2)) {
+            room.set_rows(&mut self.device, &rows[0], &rows[1]);
         }
     }
 
@@ -151,39 +157,101 @@ impl<D: Device> Core<D> {
             .collect()
     }
 
-    /// One batch: `pixels` are `[batch, 3, crop, crop]`, `labels` the valid rows' classes. `lap`
-    /// returns the seconds since its last call, and is told what took them.
+    /// One batch, start to end: for whom there is no other to begin meanwhile. See [`Core::start`].
+    ///
+    /// # Errors
+    /// If the device or another part failed, or either fell silent.
+    pub fn batch(
+        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
+    ) -> Result<Outcome, StepError> {
+        let times = self.start(pass, pixels, labels, exchange, lap)?;
+        let mut waited = Duration::ZERO;
+        while self.progress()?.done < self.turn {
+            if waited >= D::PATIENCE {
+                return Err(self.stuck(exchange.tower(), waited));
+            }
+            std::thread::sleep(PAUSE);
+            waited += PAUSE;
+        }
+        Ok(Outcome { score: self.score(), times })
+    }
+
+    /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pixels` are
+    /// `[batch, 3, crop, crop]`, to stay as they are until they are read, `labels` the valid rows'
+    /// classes. `lap` returns the seconds since its last call, and is told what took them.
     ///
     /// # Errors
     /// If another part failed or fell silent.
-    pub fn batch(
-        &mut self, pass: Pass, pixels: &[f32], labels: &[u32], exchange: &mut Exchange,
-        lap: &mut dyn FnMut(&'static str) -> f64,
-    ) -> Result<Outcome, ExchangeError> {
-        let mut outcome = Outcome::default();
-        let times = &mut outcome.times;
+    pub fn start(
+        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
+    ) -> Result<Times, StepError> {
+        let mut times = Times::default();
         lap("begin");
-        if let Some(image) = &mut self.image {
-            self.device.upload(image, pixels);
-        }
-        self.forward(pass, pixels, exchange, times, lap)?;
+        let step = match pass {
+            Pass::Train { rate, step } => Step { rate, step },
+            Pass::Test => Step::default(),
+        };
+        self.device.begin(pixels, labels, step);
+        self.forward(pass, pixels, exchange, &mut times, lap)?;
+        let (n, classes) = (self.batch, self.net.classes);
         let head = self.rooms.last_mut().expect("a head");
         if head.computes() {
-            outcome.score =
-                self.device.softmax(self.batch, self.net.classes, labels, &mut head.y);
+            self.device.softmax(n, classes, labels, &mut head.y);
         }
         times.forward += lap("forward");
         if let Pass::Train { rate, .. } = pass {
-            if self.rooms.last().is_some_and(Room::computes) {
-                let head = self.rooms.last_mut().expect("a head");
-                self.device.softmax_backward(self.batch, self.net.classes, labels, &mut head.y);
+            if head.computes() {
+                self.device.softmax_backward(n, classes, labels, &mut head.y);
             }
             for i in (0..self.rooms.len()).rev() {
-                self.backward_layer(i, pixels, rate, exchange, times, lap)?;
+                self.backward_layer(i, pixels, rate, exchange, &mut times, lap)?;
             }
         }
+        self.device.end();
         self.turn += 1;
-        Ok(outcome)
+        Ok(times)
+    }
+
+    /// Batches that were started.
+    pub fn started(&self) -> u64 {
+        self.turn
+    }
+
+    /// How far the device is.
+    ///
+    /// # Errors
+    /// If it has failed.
+    pub fn progress(&mut self) -> Result<Progress, DeviceError> {
+        self.device.progress()
+    }
+
+    /// The score of the oldest batch that was not asked for, which must be done: the first part's to
+    /// tell, where fc8 lives.
+    pub fn score(&mut self) -> Score {
+        let scored = self.scored;
+        self.scored += 1;
+        while self.awaited.front().is_some_and(|(_, _, tag)| tag.turn <= scored) {
+            self.awaited.pop_front();
+        }
+        self.device.score()
+    }
+
+    /// Something has failed: the device is not waited for any more.
+    pub fn give_up(&mut self) {
+        self.device.give_up();
+    }
+
+    /// The error of a device that has not finished its oldest batch after `waited`.
+    pub fn stuck(&mut self, tower: usize, waited: Duration) -> StepError {
+        let unpacked = self.device.progress().map_or(0, |progress| progress.unpacked);
+        let missing = self.awaited.iter().find(|(before, ..)| *before >= unpacked);
+        let at = missing.map_or_else(
+            || "its own work: all that it needs of others has come".into(),
+            |(_, peer, tag)| format!("{tag} of tower {peer}"),
+        );
+        StepError::Stuck { tower, turn: self.scored, seconds: waited.as_secs(), at }
     }
 
     fn dropout(&self, layer: usize, step: u64) -> Dropout {
@@ -199,8 +267,8 @@ impl<D: Device> Core<D> {
     }
 
     fn forward(
-        &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange, times: &mut Times,
-        lap: &mut dyn FnMut(&'static str) -> f64,
+        &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange<D::Parcel>,
+        times: &mut Times, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         for i in 0..self.rooms.len() {
@@ -212,12 +280,13 @@ impl<D: Device> Core<D> {
                 let (own, len) = (before.out(), before.out_len * n);
                 for peer in 0..exchange.peers() {
                     if !room.layer.head || exchange.device_of(peer) == 0 {
-                        exchange.send(peer, tag, len, |out| self.device.download(own, out))?;
+                        exchange
+                            .send(peer, tag, |parcel| self.device.pack(own, len, parcel))?;
                     }
                 }
                 times.exchange += lap("exchange");
             }
-            let own = read(before.last(), self.image.as_ref(), pixels);
+            let own = read(before.last(), pixels);
             if !room.computes() {
                 continue;
             }
@@ -226,7 +295,10 @@ impl<D: Device> Core<D> {
             Room::multiply(&room.ops[0], &mut self.device, n, own, w, b, &mut room.y);
             times.forward += lap("forward");
             for (peer, x) in room.foreign.iter_mut().enumerate() {
-                exchange.receive(peer, tag, |floats| self.device.upload(x, floats))?;
+                let len = room.x_len * n;
+                exchange.receive(peer, tag, |parcel| self.device.unpack(parcel, len, x))?;
+                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
+                self.unpacked += 1;
                 times.exchange += lap("exchange");
                 let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
                 Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
@@ -251,7 +323,7 @@ impl<D: Device> Core<D> {
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
     /// as soon as its weights have been read for the last time.
     fn backward_layer(
-        &mut self, i: usize, pixels: &[f32], rate: f32, exchange: &mut Exchange,
+        &mut self, i: usize, pixels: &[f32], rate: f32, exchange: &mut Exchange<D::Parcel>,
         times: &mut Times, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
@@ -274,13 +346,14 @@ impl<D: Device> Core<D> {
                 room.data_gradient(1 + peer, device, n, dx);
                 times.backward += lap("backward");
                 // Towers are alike: a peer's share is as long as our own.
-                exchange.send(peer, tag, room.x_len * n, |out| device.download(dx, out))?;
+                let len = room.x_len * n;
+                exchange.send(peer, tag, |parcel| device.pack(dx, len, parcel))?;
                 times.exchange += lap("exchange");
             }
             if i > 0 {
                 room.data_gradient(0, device, n, d);
             }
-            let own = read(before.last(), self.image.as_ref(), pixels);
+            let own = read(before.last(), pixels);
             room.weight_gradient(device, n, own, &mut self.dw);
             times.backward += lap("backward");
             // The weights have been read for the last time.
@@ -297,14 +370,14 @@ impl<D: Device> Core<D> {
                 if room.layer.head && exchange.device_of(peer) != 0 {
                     continue; // carries none of the head
                 }
+                let dx = if own { &mut self.arrived } else { &mut *d };
+                exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, dx))?;
+                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
+                self.unpacked += 1;
                 if own {
-                    let dx = &mut self.foreign_gradient;
-                    exchange.receive(peer, tag, |floats| device.upload(dx, floats))?;
-                    device.add(len, dx, d);
-                } else {
-                    exchange.receive(peer, tag, |floats| device.upload(d, floats))?;
-                    own = true;
+                    device.add(len, &self.arrived, d);
                 }
+                own = true;
             }
             times.exchange += lap("exchange");
         }
@@ -312,10 +385,22 @@ impl<D: Device> Core<D> {
     }
 }
 
+/// What the rooms will ask of their device.
+fn demand<B>(rooms: &[Room<B>], net: &Net, batch: usize) -> Demand {
+    let mut demand = Demand { batch, classes: net.classes, ..Demand::default() };
+    for room in rooms.iter().filter(|room| room.computes()) {
+        for op in &room.ops {
+            match op {
+                Op::Conv(op) => demand.convs.push(*op),
+                Op::Linear(op) => demand.linears.push(*op),
+            }
+        }
+        demand.finishes.push(room.finish);
+    }
+    demand
+}
+
 /// What a layer reads of its own part: what the layer before hands on, or the pictures.
-fn read<'a, B>(
-    before: Option<&'a Room<B>>, image: Option<&'a B>, pixels: &'a [f32],
-) -> Input<'a, B> {
-    let buffer = before.map(Room::out).or(image);
-    buffer.map_or(Input::Host(pixels), Input::Buffer)
+fn read<'a, B>(before: Option<&'a Room<B>>, pixels: &'a [f32]) -> Input<'a, B> {
+    before.map(Room::out).map_or(Input::Pictures(pixels), Input::Buffer)
 }

@@ -3,38 +3,34 @@
 //! In come leases of a batch, lent to all towers at once; out come its score and where the time
 //! went. A tower that fails poisons the exchange, so that all stop with the first error.
 
+mod step;
 pub mod core;
 mod room;
+mod actor;
 
+use self::actor::{Reply, Work, live};
 pub use self::{
-    core::{Core, Outcome, Pass},
+    core::Core,
     room::Rows,
+    step::{Outcome, Pass, StepError},
 };
 use crate::{
     config::Train,
-    exchange::{Exchange, ExchangeError, Poison, panic_text},
+    exchange::{Exchange, PARCELS_MAX, Poison},
     model::{Net, Part},
     weights::{self, Tensor},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gpu::device::{Device, DeviceError};
 use pipeline::{
-    ring::{InUse, Memory, Ready},
+    ring::{Memory, Ready},
     thread::Joined,
     trace::Trace,
 };
-use std::{
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
-};
+use std::{io, time::Instant};
 
 /// Batches that towers hold: the one in work and the one that waits.
 pub const BATCHES_IN_FLIGHT: usize = 1 + 1;
-
-/// How long a tower waits for another before it gives up and says for what. A step of the full
-/// net takes a slow CPU some 10 s; a debugger or a suspended machine, minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why the towers stopped.
 #[derive(Debug, thiserror::Error)]
@@ -57,22 +53,6 @@ pub enum TowerError {
         /// The first error of any tower.
         first: String,
     },
-}
-
-enum Work<M> {
-    Batch { lease: InUse<M>, pass: Pass, probabilities: bool },
-    Slots { count: usize, bytes: usize },
-    SetRows(Vec<Rows>),
-    Rows,
-    Dead,
-}
-
-enum Reply<M> {
-    Batch { outcome: Outcome, probabilities: Vec<f32> },
-    Slots(Result<Vec<M>, DeviceError>),
-    RowsSet,
-    Rows(Vec<Rows>),
-    Dead(Vec<(String, f64)>),
 }
 
 /// The handle of one tower.
@@ -114,10 +94,14 @@ impl<M: Memory> Towers<M> {
         devices: Vec<D>, net: &Net, train: &Train, trace: &Trace,
     ) -> Result<Self, TowerError> {
         let count = devices.len();
-        let (exchanges, poison) = Exchange::between(count, PATIENCE);
+        let core = |(index, device)| Core::new(device, net, index, count, train);
+        let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>()?;
+        let (exchanges, poison) = Exchange::between(count, D::PATIENCE, |from, to| {
+            let (from, to): (&Core<D>, &Core<D>) = (&cores[from], &cores[to]);
+            D::parcels(from.device(), to.device(), PARCELS_MAX, from.parcel_len())
+        })?;
         let mut towers = Vec::new();
-        for (index, (device, exchange)) in devices.into_iter().zip(exchanges).enumerate() {
-            let core = Core::new(device, net, index, count, train)?;
+        for (index, (core, exchange)) in cores.into_iter().zip(exchanges).enumerate() {
             let (mailbox, work) = bounded(BATCHES_IN_FLIGHT);
             let (answer, replies) = bounded(BATCHES_IN_FLIGHT);
             let (poison, trace) = (poison.clone(), trace.clone());
@@ -174,6 +158,21 @@ impl<M: Memory> Towers<M> {
             Reply::Slots(slots) => Ok(slots?),
             _ => unreachable!("replies come in the order of the work"),
         }
+    }
+
+    /// What the user should hear of the devices, since the last call. No batch may be in flight.
+    ///
+    /// # Errors
+    /// If a tower has failed.
+    pub fn remarks(&mut self) -> Result<Vec<String>, TowerError> {
+        let parts = self.ask_all(
+            |_| Work::Remarks,
+            |reply| match reply {
+                Reply::Remarks(remarks) => remarks,
+                _ => unreachable!("replies come in the order of the work"),
+            },
+        )?;
+        Ok(parts.concat())
     }
 
     /// The whole net's weights and velocities. No batch may be in flight.
@@ -242,65 +241,6 @@ impl<M: Memory> Towers<M> {
         let first = self.poison.first().unwrap_or("a tower left without a word").into();
         TowerError::Failed { first }
     }
-}
-
-/// The thread of a tower. Its exchange ends are dropped after the poison is set, so that whoever
-/// meets the closed channel finds the reason.
-fn live<D: Device>(
-    index: usize, mut core: Core<D>, mut exchange: Exchange, poison: &Poison,
-    work: &Receiver<Work<D::Slot>>, replies: &Sender<Reply<D::Slot>>, trace: &Trace,
-) {
-    let served = core.home().run(|| {
-        catch_unwind(AssertUnwindSafe(|| serve(&mut core, &mut exchange, work, replies, trace)))
-    });
-    match served {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => poison.set(error.to_string()),
-        Err(panic) => {
-            poison.set(format!("a bug in tower {index}: {}", panic_text(panic.as_ref())));
-        }
-    }
-    drop(exchange);
-    // What waits will not be computed: its leases go home now, not with the handle.
-    work.try_iter().for_each(drop);
-}
-
-fn serve<D: Device>(
-    core: &mut Core<D>, exchange: &mut Exchange, work: &Receiver<Work<D::Slot>>,
-    replies: &Sender<Reply<D::Slot>>, trace: &Trace,
-) -> Result<(), ExchangeError> {
-    let mut idle_since = Instant::now();
-    for work in work {
-        let reply = match work {
-            Work::Batch { lease, pass, probabilities } => {
-                let waited = idle_since.elapsed().as_secs_f64();
-                trace.span("wait for a batch", idle_since);
-                let batch = lease.batch();
-                let labels = &batch.labels[..batch.valid];
-                let pixels = bytemuck::cast_slice(lease.bytes());
-                let mut outcome =
-                    core.batch(pass, pixels, labels, exchange, &mut laps(trace))?;
-                outcome.times.data = waited;
-                let probabilities =
-                    if probabilities { core.probabilities(batch.valid) } else { vec![] };
-                Reply::Batch { outcome, probabilities }
-            }
-            Work::Slots { count, bytes } => {
-                Reply::Slots((0..count).map(|_| core.slot(bytes)).collect())
-            }
-            Work::SetRows(rows) => {
-                core.set_rows(&rows);
-                Reply::RowsSet
-            }
-            Work::Rows => Reply::Rows(core.rows()),
-            Work::Dead => Reply::Dead(core.dead()),
-        };
-        if replies.send(reply).is_err() {
-            break; // nobody waits for it: the handle is being dropped
-        }
-        idle_since = Instant::now();
-    }
-    Ok(())
 }
 
 /// A clock that returns the seconds since its last call, and records them by the name that it is given.

@@ -2,7 +2,7 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Activation, Device, DeviceError, Input},
+    device::{Activation, Device, DeviceError, Input, RowLayout},
     ops::{finish::Finish, sgd::Sgd},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Room<B> {
     pub(super) layer: Layer,
     /// One per source: own first, then the peers in the exchange's order.
     pub(super) ops: Vec<Op>,
+    /// How a row of the weights lies in a checkpoint.
+    layout: RowLayout,
     /// What follows the product.
     pub(super) finish: Finish,
     /// Values and velocity, `[rows, ...]`.
@@ -59,13 +61,14 @@ impl<B> Room<B> {
         let x_len = layer.reads(part);
         let peers = if layer.across { peers } else { &[] };
         let sources = std::iter::once(part).chain(peers.iter().copied());
+        let layout = layout(net, index, part);
         let (weights, biases) = layer.first_weights(part, index, seed);
-        let mut pair = |floats: &[f32]| -> Result<[B; 2], DeviceError> {
+        let mut pair = |layout, floats: &[f32]| -> Result<[B; 2], DeviceError> {
             let mut values = device.zeros(floats.len())?;
-            device.upload(&mut values, floats);
+            device.upload_rows(layout, &mut values, floats);
             Ok([values, device.zeros(floats.len())?])
         };
-        let (weight, bias) = (pair(&weights)?, pair(&biases)?);
+        let (weight, bias) = (pair(layout, &weights)?, pair(BIAS, &biases)?);
         let finish = layer.finish(part, &net.lrn);
         let apart = rows > 0 && !finish.in_place();
         // Then what was dropped has no gradient, either, and need not be masked again.
@@ -82,6 +85,7 @@ impl<B> Room<B> {
             finished: apart.then(|| device.zeros(out_len * batch)).transpose()?,
             weight,
             bias,
+            layout,
             finish,
             rows,
             y_len,
@@ -167,22 +171,33 @@ impl<B> Room<B> {
 
     /// The rows held here: the weight's, then the bias's.
     pub(super) fn rows<D: Device<Buffer = B>>(&self, device: &mut D) -> [Rows; 2] {
-        let mut rows = |pair: &[B; 2], what: &str, len: usize| {
+        let mut rows = |layout: RowLayout, pair: &[B; 2], what: &str| {
+            let len = self.rows * layout.len();
             let (mut values, mut velocity) = (vec![0.0; len], vec![0.0; len]);
-            device.download(&pair[0], &mut values);
-            device.download(&pair[1], &mut velocity);
+            device.download_rows(layout, &pair[0], &mut values);
+            device.download_rows(layout, &pair[1], &mut velocity);
             Rows { name: format!("{}.{what}", self.layer.name), values, velocity }
         };
-        let weights = self.rows * self.layer.row_len();
-        [rows(&self.weight, "weight", weights), rows(&self.bias, "bias", self.rows)]
+        [rows(self.layout, &self.weight, "weight"), rows(BIAS, &self.bias, "bias")]
+    }
+
+    /// Replaces what [`Room::rows`] returns.
+    pub(super) fn set_rows<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, weight: &Rows, bias: &Rows,
+    ) {
+        let pairs = [(self.layout, &mut self.weight, weight), (BIAS, &mut self.bias, bias)];
+        for (layout, pair, from) in pairs {
+            device.upload_rows(layout, &mut pair[0], &from.values);
+            device.upload_rows(layout, &mut pair[1], &from.velocity);
+        }
     }
 
     /// Share of the units (channels, of a convolution) that no gradient of the batch went through: they
     /// were zero for every image. To be asked after a training step.
     pub(super) fn dead<D: Device<Buffer = B>>(&self, device: &mut D, n: usize) -> f64 {
         let mut y = vec![0.0; self.y_len * n];
-        device.download(&self.y, &mut y);
         let area = self.y_len / self.rows;
+        device.download_channels(self.rows, area, &self.y, &mut y);
         let mut alive = vec![false; self.rows];
         for (i, unit) in y.chunks_exact(area).enumerate() {
             alive[i % self.rows] |= unit.iter().any(|v| *v != 0.0);
@@ -191,9 +206,28 @@ impl<B> Room<B> {
     }
 }
 
+/// A bias, one number a row.
+const BIAS: RowLayout = RowLayout { blocks: 1, channels: 1, pixels: 1 };
+
+/// How `part` holds a row of the weights of layer `index`.
+fn layout(net: &Net, index: usize, part: Part) -> RowLayout {
+    let layer = &net.layers[index];
+    if layer.conv.is_some() {
+        let (channels, window) = (layer.shape[1], layer.shape[2]);
+        return RowLayout { blocks: 1, channels, pixels: window * window };
+    }
+    // A linear layer reads what the layer before hands on, of each part in turn.
+    let pixels = index.checked_sub(1).map_or(1, |before| {
+        let side = net.layers[before].side_handed_on();
+        side * side
+    });
+    let blocks = part.of / part.count;
+    RowLayout { blocks, channels: layer.row_len() / (blocks * pixels), pixels }
+}
+
 fn on_device<B>(input: Input<'_, B>) -> &B {
     match input {
         Input::Buffer(buffer) => buffer,
-        Input::Host(_) => panic!("a linear layer that reads pictures"),
+        Input::Pictures(_) => panic!("a linear layer that reads pictures"),
     }
 }

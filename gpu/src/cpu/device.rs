@@ -2,7 +2,7 @@
 
 use super::{Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError, Home, Input},
+    device::{Device, DeviceError, Home, Input, Progress, Step},
     ops::{
         activation,
         conv::{self, Conv, Pass},
@@ -17,6 +17,7 @@ use memmap2::MmapMut;
 use std::{
     io,
     ops::{Deref, DerefMut},
+    time::Duration,
 };
 
 /// `f32` memory of the CPU device.
@@ -71,6 +72,8 @@ pub struct Cpu {
     name: String,
     pool: Pool,
     scratch: Scratch,
+    progress: Progress,
+    score: Score,
 }
 
 impl Cpu {
@@ -91,6 +94,8 @@ impl Cpu {
             name: name.into(),
             pool: Pool::new(name, threads, level)?,
             scratch: Scratch::default(),
+            progress: Progress::default(),
+            score: Score::default(),
         })
     }
 
@@ -110,14 +115,19 @@ impl Cpu {
 fn floats(input: Input<'_, Buffer>) -> &[f32] {
     match input {
         Input::Buffer(buffer) => buffer,
-        Input::Host(floats) => floats,
+        Input::Pictures(pixels) => pixels,
     }
 }
 
 impl Device for Cpu {
     type Buffer = Buffer;
     type Slot = Slot;
-    const READS_HOST: bool = true;
+    type Parcel = Vec<f32>;
+
+    /// Calls return when all is done.
+    const AHEAD: usize = 0;
+    /// A step of the full net takes a slow CPU some 10 s.
+    const PATIENCE: Duration = Duration::from_secs(600);
 
     fn describe(&self) -> String {
         format!("{}: {} CPU threads", self.name, self.pool.threads())
@@ -141,6 +151,43 @@ impl Device for Cpu {
 
     fn download(&mut self, src: &Buffer, dst: &mut [f32]) {
         dst.copy_from_slice(&src[..dst.len()]);
+    }
+
+    fn parcels(
+        from: &Self, _to: &Self, count: usize, len: usize,
+    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+        (0..count).map(|_| from.allocate(len)).collect()
+    }
+
+    fn pack(&mut self, src: &Buffer, len: usize, parcel: &mut Vec<f32>) {
+        parcel[..len].copy_from_slice(&src[..len]);
+    }
+
+    fn unpack(&mut self, parcel: &mut Vec<f32>, len: usize, dst: &mut Buffer) {
+        if dst.len() == parcel.len() {
+            // The parcel goes back with memory that is as good: nothing is copied.
+            std::mem::swap(&mut dst.0, parcel);
+        } else {
+            dst[..len].copy_from_slice(&parcel[..len]);
+        }
+        self.progress.unpacked += 1;
+    }
+
+    fn begin(&mut self, _pixels: &[f32], _labels: &[u32], _step: Step) {
+        self.score = Score::default();
+    }
+
+    fn end(&mut self) {
+        self.progress.read += 1;
+        self.progress.done += 1;
+    }
+
+    fn progress(&mut self) -> Result<Progress, DeviceError> {
+        Ok(self.progress)
+    }
+
+    fn score(&mut self) -> Score {
+        self.score
     }
 
     fn conv_forward(
@@ -238,10 +285,8 @@ impl Device for Cpu {
         activation::cpu::add(&self.pool, len, x, y);
     }
 
-    fn softmax(
-        &mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Buffer,
-    ) -> Score {
-        softmax::cpu::forward(n, classes, labels, logits)
+    fn softmax(&mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Buffer) {
+        self.score = softmax::cpu::forward(n, classes, labels, logits);
     }
 
     fn softmax_backward(&mut self, n: usize, classes: usize, labels: &[u32], p: &mut Buffer) {

@@ -43,7 +43,8 @@ mod tests {
             let (logits, labels) = (noise(1, 5 * CLASSES), [0, 6, 3, 2, 2]);
             let wide: Vec<f64> = logits.iter().map(|x| f64::from(*x)).collect();
             let mut p = testing::buffer(cpu, &logits);
-            let score = cpu.softmax(5, CLASSES, &labels, &mut p);
+            cpu.softmax(5, CLASSES, &labels, &mut p);
+            let score = cpu.score();
             assert!((score.loss_sum / loss(&wide, &labels) - 1.0).abs() < 1e-6);
             assert_eq!(score.images, 5);
             cpu.softmax_backward(5, CLASSES, &labels, &mut p);
@@ -61,7 +62,8 @@ mod tests {
                 [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0],
             ];
             let mut p = testing::buffer(cpu, rows.as_flattened());
-            let score = cpu.softmax(4, CLASSES, &[0, 0, 4, 5], &mut p);
+            cpu.softmax(4, CLASSES, &[0, 0, 4, 5], &mut p);
+            let score = cpu.score();
             assert_eq!((score.top1, score.top5), (1, 3));
             assert!(score.loss_sum.is_finite());
         });
@@ -72,7 +74,8 @@ mod tests {
         testing::on_every_cpu(|cpu| {
             let (logits, labels) = (noise(3, 4 * CLASSES), [1, u32::MAX, 2]);
             let mut p = testing::buffer(cpu, &logits);
-            assert_eq!(cpu.softmax(4, CLASSES, &labels, &mut p).images, 2);
+            cpu.softmax(4, CLASSES, &labels, &mut p);
+            assert_eq!(cpu.score().images, 2);
             cpu.softmax_backward(4, CLASSES, &labels, &mut p);
             // As if the others were not there: the mean is over two.
             let two = [&logits[..CLASSES], &logits[2 * CLASSES..3 * CLASSES]].concat();
@@ -93,7 +96,8 @@ mod tests {
     fn what_is_not_a_number_shows_in_the_loss() {
         testing::on_every_cpu(|cpu| {
             let mut p = testing::buffer(cpu, &[f32::NAN; CLASSES]);
-            let score = cpu.softmax(1, CLASSES, &[1], &mut p);
+            cpu.softmax(1, CLASSES, &[1], &mut p);
+            let score = cpu.score();
             assert!(score.loss_sum.is_nan() && score.top1 == 0);
         });
     }
