@@ -9,6 +9,8 @@ const ARGUMENT_BYTES_MAX: usize = 256;
 pub const ARGUMENTS_MAX: usize = 16;
 /// CUDA's limit of threads in a block.
 const THREADS_MAX: u32 = 1024;
+/// CUDA's limit of blocks along x.
+const BLOCKS_X_MAX: u32 = 0x7fff_ffff;
 /// CUDA's limit of blocks along y and along z.
 const BLOCKS_YZ_MAX: u32 = 65_535;
 
@@ -159,7 +161,7 @@ impl Launch {
         assert!((1..=THREADS_MAX).contains(&threads), "{kernel}: a block of {block:?}");
         assert!(
             grid[0] > 0
-                && grid[0] <= i32::MAX as u32
+                && grid[0] <= BLOCKS_X_MAX
                 && (1..=BLOCKS_YZ_MAX).contains(&grid[1])
                 && (1..=BLOCKS_YZ_MAX).contains(&grid[2]),
             "{kernel}: a grid of {grid:?}"

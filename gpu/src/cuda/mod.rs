@@ -8,3 +8,6 @@
 //! are `[n, c, h, w]`, as the pipeline writes them.
 
 pub mod launch;
+pub mod tile;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -4,6 +4,7 @@
 //! again, which costs less than to store and read it.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 use super::{lrn::Lrn, pool::MaxPool};
 use crate::device::Activation;

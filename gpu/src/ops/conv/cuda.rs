@@ -1,0 +1,266 @@
+//! On a CUDA device: each pass one product of matrices, whose terms are split where there are few tiles.
+
+use super::Conv;
+use crate::cuda::{
+    launch::{Args, Launch, Ptr, Sink},
+    tile::{self, Epilogue},
+};
+use bytemuck::{Pod, Zeroable};
+
+/// Sides of the smaller tile; the larger one has twice as many rows.
+const TILE: usize = 64;
+/// Large tiles from so many on: they do more with what they read, but there must be enough of them.
+const LARGE_TILES_MIN: usize = 256;
+
+/// What a convolution reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Activations, `[n, h, w, c]`.
+    Activations(Ptr),
+    /// What [`space_to_depth`] made of pictures.
+    Packed(Ptr),
+}
+
+impl Conv {
+    /// The same convolution over pictures after [`space_to_depth`]: a stride of 1, over squares.
+    #[must_use]
+    pub const fn packed(&self) -> Self {
+        let window = self.window.div_ceil(self.stride);
+        let channels = self.channels * self.stride * self.stride;
+        Self {
+            channels,
+            height: self.out_height() + window - 1,
+            width: self.out_width() + window - 1,
+            window,
+            stride: 1,
+            pad_before: 0,
+            pad_after: 0,
+            weight_channels: channels,
+            ..*self
+        }
+    }
+}
+
+/// The twin of `ConvShape` in `conv.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Shape {
+    images: i32,
+    height: i32,
+    width: i32,
+    channels: i32,
+    kernels: i32,
+    window: i32,
+    stride: i32,
+    pad: i32,
+    out_height: i32,
+    out_width: i32,
+    groups: i32,
+    row_channels: i32,
+    offset: i32,
+}
+
+impl Shape {
+    fn new(op: &Conv, n: usize) -> Self {
+        Self {
+            images: n as i32,
+            height: op.height as i32,
+            width: op.width as i32,
+            channels: (op.channels / op.groups) as i32,
+            kernels: (op.kernels / op.groups) as i32,
+            window: op.window as i32,
+            stride: op.stride as i32,
+            pad: op.pad_before as i32,
+            out_height: op.out_height() as i32,
+            out_width: op.out_width() as i32,
+            groups: op.groups as i32,
+            row_channels: op.weight_channels as i32,
+            offset: op.weight_offset as i32,
+        }
+    }
+}
+
+/// The twin of `Packing` in `depth.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Packing {
+    images: i32,
+    channels: i32,
+    height: i32,
+    width: i32,
+    stride: i32,
+    pad: i32,
+    packed_height: i32,
+    packed_width: i32,
+    kernels: i32,
+    window: i32,
+    packed_window: i32,
+    unused: i32,
+}
+
+impl Packing {
+    /// # Panics
+    /// If the weights have more than one source: pictures are read whole.
+    fn new(op: &Conv, n: usize) -> Self {
+        assert_eq!((op.groups, op.weight_channels, op.weight_offset), (1, op.channels, 0));
+        let packed = op.packed();
+        Self {
+            images: n as i32,
+            channels: op.channels as i32,
+            height: op.height as i32,
+            width: op.width as i32,
+            stride: op.stride as i32,
+            pad: op.pad_before as i32,
+            packed_height: packed.height as i32,
+            packed_width: packed.width as i32,
+            kernels: op.kernels as i32,
+            window: op.window as i32,
+            packed_window: packed.window as i32,
+            unused: 0,
+        }
+    }
+}
+
+/// `m` by `n` sums of `terms` terms per group, how they are tiled and into how many parts split.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    m: usize,
+    n: usize,
+    groups: usize,
+    large: bool,
+    parts: usize,
+}
+
+impl Plan {
+    fn new(m: usize, n: usize, terms: usize, groups: usize, may_be_large: bool) -> Self {
+        let tiles = |rows: usize| m.div_ceil(rows) * n.div_ceil(TILE) * groups;
+        let large = may_be_large && tiles(2 * TILE) >= LARGE_TILES_MIN;
+        let parts = tile::parts(tiles(if large { 2 * TILE } else { TILE }), terms);
+        Self { m, n, groups, large, parts }
+    }
+
+    fn forward(op: &Conv, n: usize) -> Self {
+        let terms = op.window * op.window * op.channels / op.groups;
+        let places = n * op.out_height() * op.out_width();
+        Self::new(places, op.kernels / op.groups, terms, op.groups, true)
+    }
+
+    fn backward_data(op: &Conv, n: usize) -> Self {
+        let terms = op.window * op.window * op.kernels / op.groups;
+        let places = n * op.height * op.width;
+        Self::new(places, op.channels / op.groups, terms, op.groups, true)
+    }
+
+    fn backward_weight(op: &Conv, n: usize) -> Self {
+        let taps = op.window * op.window * op.channels / op.groups;
+        let places = n * op.out_height() * op.out_width();
+        Self::new(op.kernels / op.groups, taps, places, op.groups, false)
+    }
+
+    const fn room_bytes(&self) -> usize {
+        tile::room_bytes(self.m, self.n, self.groups, self.parts)
+    }
+
+    /// One launch, with rows along `x`; then the parts are added up.
+    fn multiply(
+        &self, kernels: [&'static str; 2], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
+        rooms: Ptr, sink: Sink<'_>,
+    ) {
+        let rooms = if self.parts > 1 { rooms } else { Ptr::NULL };
+        let finished = to.of(self.m, self.n, self.groups, rooms);
+        let rows = if self.large { 2 * TILE } else { TILE };
+        let grid = [self.m.div_ceil(rows), self.n.div_ceil(TILE), self.groups * self.parts];
+        let args = Args::new().with(left).with(right).with(finished).with(shape);
+        let kernel = kernels[usize::from(self.large)];
+        sink(Launch::new(kernel, grid, tile::THREADS, args.with(self.parts as i32)));
+        if self.parts > 1 {
+            tile::join(finished, self.groups, self.parts, sink);
+        }
+    }
+}
+
+/// Floats of the packed weights, in whole lines of 256 bytes.
+const fn packed_w_len(op: &Conv) -> usize {
+    op.packed().w_len().next_multiple_of(64)
+}
+
+/// Floats of packed pictures, each.
+pub const fn packed_x_len(op: &Conv) -> usize {
+    op.packed().x_len()
+}
+
+/// Bytes of the workspace that the passes need, one after the other.
+pub fn workspace_bytes(op: &Conv, n: usize) -> usize {
+    let weight = |op: &Conv| {
+        let plan = Plan::backward_weight(op, n);
+        tile::room_bytes(plan.m, plan.n, plan.groups, plan.parts.max(2))
+    };
+    let (packed, weights) = (op.packed(), packed_w_len(op) * size_of::<f32>());
+    let squares = weights + Plan::forward(&packed, n).room_bytes().max(weight(&packed));
+    let plans =
+        [Plan::forward(op, n), Plan::backward_data(op, n)].map(|plan| plan.room_bytes());
+    plans[0].max(plans[1]).max(weight(op)).max(squares)
+}
+
+/// `packed` = the pictures `x`, `[n, c, h, w]`, by squares as large as the stride.
+pub fn space_to_depth(op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>) {
+    let args = Args::new().with(x).with(packed).with(Packing::new(op, n));
+    sink(Launch::each("space_to_depth", n * packed_x_len(op), 256, args));
+}
+
+/// `y (+)= w * x (+ b)`, as `to` says.
+pub fn forward(
+    op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
+) {
+    let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64"];
+    match x {
+        Input::Activations(x) => {
+            let plan = Plan::forward(op, n);
+            plan.multiply(kernels, [x, w], to, Shape::new(op, n), workspace, sink);
+        }
+        Input::Packed(x) => {
+            let packed = op.packed();
+            let args = Args::new().with(w).with(workspace).with(Packing::new(op, n));
+            sink(Launch::each("pack_weights", packed.w_len(), 256, args));
+            let rooms = workspace.offset::<f32>(packed_w_len(op));
+            let plan = Plan::forward(&packed, n);
+            plan.multiply(kernels, [x, workspace], to, Shape::new(&packed, n), rooms, sink);
+        }
+    }
+}
+
+/// `dx = w^T * dy`, overwritten.
+pub fn backward_data(
+    op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    let kernels = ["conv_backward_data_f32_64x64", "conv_backward_data_f32_128x64"];
+    let plan = Plan::backward_data(op, n);
+    let to = Epilogue::plain(dx);
+    plan.multiply(kernels, [dy, w], to, Shape::new(op, n), workspace, sink);
+}
+
+/// The block of `dw` that this source's channels own, overwritten, summed over the batch.
+pub fn backward_weight(
+    op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    match x {
+        Input::Activations(x) => weight_of(op, n, [x, dy, dw, workspace], sink),
+        Input::Packed(x) => {
+            let (packed, rooms) = (op.packed(), workspace.offset::<f32>(packed_w_len(op)));
+            weight_of(&packed, n, [x, dy, workspace, rooms], sink);
+            let args = Args::new().with(workspace).with(dw).with(Packing::new(op, n));
+            sink(Launch::each("unpack_weights", packed.w_len(), 256, args));
+        }
+    }
+}
+
+fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) {
+    let plan = Plan::backward_weight(op, n);
+    let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
+    let grid = [plan.n.div_ceil(TILE), plan.m.div_ceil(TILE), plan.groups * plan.parts];
+    let (shape, parts) = (Shape::new(op, n), plan.parts as i32);
+    let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
+    sink(Launch::new("conv_backward_weight_f32", grid, tile::THREADS, args));
+    let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
+    sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));
+}
