@@ -1,0 +1,121 @@
+//! The driver's functions of memory and copies. Addresses are those of this process.
+
+use crate::{
+    api_device::api,
+    context::{Context, current},
+    memory::{Place, allocate, free, place},
+    settings::settings,
+    status::{Done, INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, tell},
+    stream::Stream,
+};
+use std::{
+    ffi::{c_uint, c_void},
+    ptr,
+    sync::Arc,
+};
+
+/// Whether `bytes` from `first` on are memory of `context`'s GPU, or such as it reaches.
+fn within(context: &Context, first: usize, bytes: usize) -> Done {
+    match place(first, bytes) {
+        Some(Place::Device(device)) if context.reaches(device) => Ok(()),
+        found => {
+            let here = context.device;
+            tell(&format!("{bytes} bytes at {first:#x} are not GPU {here}'s: {found:?}"));
+            Err(INVALID_VALUE)
+        }
+    }
+}
+
+/// Copies when its turn has come.
+///
+/// # Safety
+/// Both must be memory of so many bytes until then.
+unsafe fn copy_later(stream: &Stream, to: usize, from: usize, bytes: usize) {
+    stream.push(Arc::new(move || {
+        let (from, to) =
+            (ptr::with_exposed_provenance(from), ptr::with_exposed_provenance_mut::<u8>(to));
+        // SAFETY: the caller's promise.
+        unsafe { ptr::copy(from, to, bytes) };
+        SUCCESS
+    }));
+}
+
+api! {
+    fn cuMemAlloc_v2(first: *mut usize, bytes: usize) {
+        *first = allocate(bytes, Place::Device(current()?.device))?;
+        Ok(())
+    }
+
+    fn cuMemFree_v2(first: usize) {
+        current()?.synchronize()?;
+        free(first)
+    }
+
+    fn cuMemHostAlloc(first: *mut usize, bytes: usize, _flags: c_uint) {
+        current()?;
+        if bytes > settings().pin_bytes_max {
+            return Err(OUT_OF_MEMORY);
+        }
+        *first = allocate(bytes, Place::Pinned)?;
+        Ok(())
+    }
+
+    fn cuMemFreeHost(first: usize) {
+        current()?.synchronize()?;
+        free(first)
+    }
+
+    fn cuMemsetD8_v2(first: usize, value: u8, bytes: usize) {
+        let context = current()?;
+        within(context, first, bytes)?;
+        context.synchronize()?;
+        ptr::with_exposed_provenance_mut::<u8>(first).write_bytes(value, bytes);
+        Ok(())
+    }
+
+    fn cuMemcpyHtoDAsync_v2(to: usize, from: *const c_void, bytes: usize, stream: *const Stream) {
+        let stream = &*stream;
+        stream.context.sound()?;
+        within(stream.context, to, bytes)?;
+        if place(from.addr(), bytes) == Some(Place::Pinned) {
+            copy_later(stream, to, from.expose_provenance(), bytes); // read as late as it may be
+            return Ok(());
+        }
+        let staged = std::slice::from_raw_parts(from.cast::<u8>(), bytes).to_vec();
+        stream.push(Arc::new(move || {
+            let to = ptr::with_exposed_provenance_mut::<u8>(to);
+            to.copy_from_nonoverlapping(staged.as_ptr(), staged.len());
+            SUCCESS
+        }));
+        Ok(())
+    }
+
+    fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: usize, bytes: usize, stream: *const Stream) {
+        let stream = &*stream;
+        stream.context.sound()?;
+        within(stream.context, from, bytes)?;
+        copy_later(stream, to.expose_provenance(), from, bytes);
+        if place(to.addr(), bytes) == Some(Place::Pinned) { Ok(()) } else { stream.synchronize() }
+    }
+
+    fn cuMemcpyDtoDAsync_v2(to: usize, from: usize, bytes: usize, stream: *const Stream) {
+        let stream = &*stream;
+        stream.context.sound()?;
+        within(stream.context, to, bytes)?;
+        within(stream.context, from, bytes)?;
+        copy_later(stream, to, from, bytes);
+        Ok(())
+    }
+
+    fn cuMemcpyPeerAsync(
+        to: usize, to_context: *const Context, from: usize, from_context: *const Context,
+        bytes: usize, stream: *const Stream,
+    ) {
+        let stream = &*stream;
+        stream.context.sound()?;
+        within(&*to_context, to, bytes)?;
+        within(&*from_context, from, bytes)?;
+        copy_later(stream, to, from, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! A stand-in for the part of `libcuda.so` that `gpu` calls, for tests: emulated GPUs, whose kernels
+//! `hostemu` runs on the CPU. A program finds it as `libcuda.so` in a folder on `LD_LIBRARY_PATH`.
+//!
+//! Streams are threads, each with delays of its own, so that what is not ordered by an event happens in
+//! any order. Memory that nothing has written holds what is not a number, and ends at a page that
+//! nobody may touch. Copies are held to the allocations that they name. An image is PTX, whose kernels
+//! and parameters must be those of `hostemu`. Errors stick to a context, as a GPU's do.
+//!
+//! The environment says what there is and what goes wrong:
+//!
+//! | variable | what | default |
+//! |---|---|---|
+//! | `EMUCUDA_DEVICES` | GPUs | 2 |
+//! | `EMUCUDA_MEMORY_MIB` | memory of each | 2048 |
+//! | `EMUCUDA_DRIVER` | what `cuDriverGetVersion` says | 12090 |
+//! | `EMUCUDA_CAPABILITY` | compute capability | 8.0 |
+//! | `EMUCUDA_PEERS` | 0: GPUs do not reach one another | 1 |
+//! | `EMUCUDA_PIN_BYTES_MAX` | longest host memory that can be pinned | any |
+//! | `EMUCUDA_JITTER_US` | longest delay before whatever a stream does | 200 |
+//! | `EMUCUDA_SEED` | of the delays | 1 |
+//! | `EMUCUDA_LOSE` | `D:N`, GPU D is lost at its launch N, from 0 | |
+//! | `EMUCUDA_STICK` | `D:N`, GPU D hangs at its launch N | |
+//! | `EMUCUDA_DROP_WAITS` | `A<B`, stream A of a GPU does not wait for any stream B, which is slow | |
+//!
+//! What it cannot see: speed, the memory model, the driver's own compiler, and graphs across streams.
+
+/// Whether kernels can be run here.
+pub const AVAILABLE: bool = hostemu::AVAILABLE;
+
+mod settings;
+mod status;
+mod memory;
+mod context;
+mod stream;
+mod module;
+mod api_device;
+mod api_memory;
+mod api_stream;
+mod api_module;
