@@ -8,6 +8,7 @@
 //! are `[n, c, h, w]`, as the pipeline writes them.
 
 pub mod launch;
+pub mod layout;
 pub mod tile;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -264,3 +264,6 @@ fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) 
     let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
     sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));
 }
+
+#[cfg(test)]
+mod tests;
