@@ -10,5 +10,6 @@
 pub mod launch;
 pub mod layout;
 pub mod tile;
+pub mod images;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -78,5 +78,6 @@ struct StepParams {
     u32 step[2];
 };
 
-// The thread's index over the whole grid.
-DEV u64 global_thread() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
+// The thread's index over the whole grid: of 32 bits, as all counts are that launch.rs's `int` has let
+// through, or the divisions that follow would take ten times as long.
+DEV u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }

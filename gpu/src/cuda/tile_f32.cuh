@@ -234,12 +234,12 @@ struct Finished {
 
 // The sums of all parts, added up in their order. A thread per sum of all groups.
 KERNEL(256, join_parts, Finished out, int groups, int parts) {
-    const u64 each = (u64)out.m * out.n, i = global_thread();
+    const u32 each = out.m * out.n, i = global_thread();
     if (i >= groups * each) return;
-    const int group = i / each, m = i % each / out.n, n = i % out.n;
-    const float *from = out.rooms + group * parts * each + i % each;
+    const u32 group = i / each, m = i % each / out.n, n = i % out.n;
+    const float *from = out.rooms + (u64)group * parts * each + i % each;
     float sum = 0.f;
-    for (int part = 0; part < parts; part++) sum += from[part * each];
+    for (int part = 0; part < parts; part++) sum += from[(u64)part * each];
     out.in_group(group, 0, parts);
     float *const to = out.out + (u64)m * out.pitch + n;
     *to = out.finish(n, sum, out.accumulate ? *to : 0.f);

@@ -272,8 +272,8 @@ KERNEL(TILE_THREADS, conv_backward_weight_f32, const float *x, const float *dy, 
 // dw from the sums of its parts, added up in their order. A thread per weight of this source.
 KERNEL(256, conv_join_weight, const float *rooms, float *dw, ConvShape s, int parts) {
     const int taps = s.window * s.window * s.channels, each = s.kernels * taps;
-    const u64 i = global_thread();
-    if (i >= (u64)s.groups * each) return;
+    const u32 i = global_thread();
+    if (i >= (u32)(s.groups * each)) return;
     const int group = i / each, at = i % each, tap = at % taps;
     const float *from = rooms + (u64)group * parts * each + at;
     float sum = 0.f;

@@ -20,11 +20,11 @@ struct Packing {
 // A thread per number of packed.
 KERNEL(256, space_to_depth, const float *x, float *packed, Packing p) {
     const int depth = p.channels * p.stride * p.stride;
-    const u64 at = global_thread();
-    if (at >= (u64)p.images * p.packed_height * p.packed_width * depth) return;
+    const u32 at = global_thread();
+    if (at >= (u32)(p.images * p.packed_height * p.packed_width * depth)) return;
     const int d = at % depth, b = d % p.stride, a = d / p.stride % p.stride,
               c = d / p.stride / p.stride;
-    const u64 square = at / depth;
+    const u32 square = at / depth;
     const int j = square % p.packed_width, i = square / p.packed_width % p.packed_height;
     const int image = square / p.packed_width / p.packed_height;
     const int row = i * p.stride + a - p.pad, col = j * p.stride + b - p.pad;

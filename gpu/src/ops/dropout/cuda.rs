@@ -1,7 +1,7 @@
 //! On a CUDA device: a thread per Philox call, which makes four units' words.
 
 use super::Dropout;
-use crate::cuda::launch::{Args, Launch, Ptr, Sink};
+use crate::cuda::launch::{Args, Launch, Ptr, Sink, int};
 use bytemuck::{Pod, Zeroable};
 
 /// The twin of `Mask` in `dropout.cu`.
@@ -19,12 +19,13 @@ struct Mask {
 /// Zeroes the dropped units of `y[n, units]`. The step is that of the
 /// [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `op`'s.
 pub fn apply(op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
+    let _ = int(n * op.units);
     let mask = Mask {
         threshold: op.threshold(),
         key: [op.seed as u32, (op.seed >> 32) as u32 ^ op.layer],
-        rows: n as i32,
-        units: op.units as i32,
-        first_unit: op.first_unit as i32,
+        rows: int(n),
+        units: int(op.units),
+        first_unit: int(op.first_unit),
         unused: 0,
     };
     let groups = (op.first_unit + op.units).div_ceil(4) - op.first_unit / 4;

@@ -27,8 +27,8 @@ struct Mask {
 // units in.
 KERNEL(256, dropout_f32, float *y, Mask m, const StepParams *params) {
     const int first = m.first_unit / 4, groups = (m.first_unit + m.units + 3) / 4 - first;
-    const u64 i = global_thread();
-    if (i >= (u64)m.rows * groups) return;
+    const u32 i = global_thread();
+    if (i >= (u32)(m.rows * groups)) return;
     const int row = i / groups, group = first + i % groups;
     u32 key[2] = {m.key[0], m.key[1]},
         words[4] = {(u32)group, (u32)row, params->step[0], params->step[1]};
@@ -42,6 +42,6 @@ KERNEL(256, dropout_f32, float *y, Mask m, const StepParams *params) {
 
 // y *= factor.
 KERNEL(256, scale_f32, float *y, u64 len, float factor) {
-    const u64 i = global_thread();
+    const u32 i = global_thread();
     if (i < len) y[i] *= factor;
 }

@@ -2,7 +2,7 @@
 
 use super::Finish;
 use crate::{
-    cuda::launch::{Args, Launch, Ptr, Sink},
+    cuda::launch::{Args, Launch, Ptr, Sink, int},
     device::Activation,
     ops::{activation::cuda as activation, linear::cuda as linear},
 };
@@ -40,25 +40,26 @@ struct Shape {
 impl Shape {
     fn new(op: &Finish, n: usize) -> Self {
         op.check();
+        let _ = (int(n * op.y_len()), int(n * op.out_len()));
         let mut shape = Self {
-            images: n as i32,
+            images: int(n),
             height: 1,
-            width: op.area as i32,
-            channels: op.channels as i32,
+            width: int(op.area),
+            channels: int(op.channels),
             activation: activation::code(op.activation),
             ..Self::default()
         };
         if let Some(lrn) = &op.lrn {
-            shape.lrn_size = lrn.size as i32;
-            shape.lrn_group = (lrn.channels / lrn.groups) as i32;
+            shape.lrn_size = int(lrn.size);
+            shape.lrn_group = int(lrn.channels / lrn.groups);
             (shape.alpha, shape.beta, shape.k) = (lrn.alpha, lrn.beta, lrn.k);
             shape.factor = 2.0 * lrn.alpha * lrn.beta;
         }
         if let Some(pool) = &op.pool {
-            (shape.height, shape.width) = (pool.height as i32, pool.width as i32);
-            (shape.window, shape.stride) = (pool.window as i32, pool.stride as i32);
-            shape.out_height = pool.out_height() as i32;
-            shape.out_width = pool.out_width() as i32;
+            (shape.height, shape.width) = (int(pool.height), int(pool.width));
+            (shape.window, shape.stride) = (int(pool.window), int(pool.stride));
+            shape.out_height = int(pool.out_height());
+            shape.out_width = int(pool.out_width());
         }
         shape
     }

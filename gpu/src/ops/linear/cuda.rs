@@ -3,7 +3,7 @@
 use super::Linear;
 use crate::{
     cuda::{
-        launch::{Args, Launch, Ptr, Sink},
+        launch::{Args, Launch, Ptr, Sink, int},
         tile::{self, Epilogue},
     },
     ops::sgd::Sgd,
@@ -35,12 +35,13 @@ struct Shape {
 
 impl Shape {
     fn new(op: &Linear, n: usize) -> Self {
+        let _ = (int(n * op.inputs), int(n * op.outputs), int(op.outputs * op.weight_inputs));
         Self {
-            images: n as i32,
-            inputs: op.inputs as i32,
-            outputs: op.outputs as i32,
-            weight_inputs: op.weight_inputs as i32,
-            offset: op.weight_offset as i32,
+            images: int(n),
+            inputs: int(op.inputs),
+            outputs: int(op.outputs),
+            weight_inputs: int(op.weight_inputs),
+            offset: int(op.weight_offset),
             unused: 0,
         }
     }
@@ -81,7 +82,7 @@ fn multiply(
     let rooms = if parts > 1 { workspace } else { Ptr::NULL };
     let finished = to.of(n, columns, 1, rooms);
     let grid = [columns.div_ceil(TILE), n.div_ceil(TILE), parts];
-    let args = Args::new().with(left).with(w).with(finished).with(shape).with(parts as i32);
+    let args = Args::new().with(left).with(w).with(finished).with(shape).with(int(parts));
     sink(Launch::new(kernel, grid, tile::THREADS, args));
     if parts > 1 {
         tile::join(finished, 1, parts, sink);
@@ -114,7 +115,7 @@ pub fn bias_backward(
     n: usize, k: usize, area: usize, dy: Ptr, db: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
     let (rows, parts) = (n * area, bias_parts(n * area));
-    let args = Args::new().with(dy).with(workspace).with(rows as u64).with(k as i32);
+    let args = Args::new().with(dy).with(workspace).with(rows as u64).with(int(k));
     let grid = [k.div_ceil(BIAS_BLOCK[0] as usize), parts, 1];
     sink(Launch::new("column_sums_f32", grid, BIAS_BLOCK, args));
     tile::join(Epilogue::plain(db).of(1, k, 1, workspace), 1, parts, sink);

@@ -4,6 +4,6 @@
 
 KERNEL(256, sgd_f32, const float *g, float *v, float *w, u64 len, float momentum, float decay,
        const StepParams *params) {
-    const u64 i = global_thread();
+    const u32 i = global_thread();
     if (i < len) sgd_step(rates_of(momentum, decay, params), g[i], v[i], w[i]);
 }

@@ -1,7 +1,7 @@
 //! On a CUDA device: a block per row; each row's loss and rank are added up by the host, in order.
 
 use super::Score;
-use crate::cuda::launch::{Args, Launch, Ptr, Sink};
+use crate::cuda::launch::{Args, Launch, Ptr, Sink, int};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a row: `SOFTMAX_THREADS` of `softmax.cu`.
@@ -37,14 +37,14 @@ impl FromIterator<RowScore> for Score {
 pub fn forward(
     n: usize, classes: usize, labels: Ptr, logits: Ptr, scores: Ptr, sink: Sink<'_>,
 ) {
-    let args = Args::new().with(logits).with(labels).with(scores).with(classes as i32);
+    let args = Args::new().with(logits).with(labels).with(scores).with(int(classes));
     sink(Launch::new("softmax_f32", [n, 1, 1], [THREADS, 1, 1], args));
 }
 
 /// The gradient of the mean loss over the rows that count, in place over the probabilities. Their share is
 /// that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`.
 pub fn backward(n: usize, classes: usize, labels: Ptr, p: Ptr, params: Ptr, sink: Sink<'_>) {
-    let args = Args::new().with(p).with(labels).with(n as u64).with(classes as i32);
+    let args = Args::new().with(p).with(labels).with(int(n * classes)).with(int(classes));
     sink(Launch::each("softmax_backward_f32", n * classes, 256, args.with(params)));
 }
 

@@ -64,10 +64,10 @@ KERNEL(SOFTMAX_THREADS, softmax_f32, float *x, const u32 *labels, RowScore *scor
 }
 
 // d in place of p [rows][classes]. A thread per number.
-KERNEL(256, softmax_backward_f32, float *p, const u32 *labels, u64 rows, int classes,
+KERNEL(256, softmax_backward_f32, float *p, const u32 *labels, int len, int classes,
        const StepParams *params) {
-    const u64 i = global_thread();
-    if (i >= rows * classes) return;
+    const u32 i = global_thread();
+    if (i >= (u32)len) return;
     const u32 label = labels[i / classes];
     const float d = p[i] - (i % classes == label ? 1.f : 0.f);
     p[i] = label < (u32)classes ? __fmul_rn(d, params->share) : 0.f;
