@@ -1,8 +1,9 @@
 // Follows every access of the kernels to memory.
 //
-// The checked build of the kernels is compiled with -fsanitize=thread but linked without its library: the
-// calls that the compiler inserts end here. They find accesses outside the buffers of the launch, accesses of two threads
-// that nothing orders, bank conflicts and memory that is fetched but not used.
+// The checked build of the kernels is compiled with -fsanitize=thread but linked without its
+// library: the calls that the compiler inserts end here. They find accesses outside the buffers
+// of the launch, accesses of two threads that nothing orders, bank conflicts and memory that is
+// fetched but not used.
 #pragma once
 #include <unordered_map>
 
@@ -17,16 +18,21 @@ struct Trace {
     bool many_lanes, many_warps;  // of the readers since
 };
 
-struct Access { const void *site; uintptr_t at; int bytes; };
+struct Access {
+    const void *site;
+    uintptr_t at;
+    int bytes;
+};
 
 struct State {
     const EmuRange *ranges = nullptr;
     size_t range_count = 0;
-    u32 block = 0;
+    u32 block = 0;  // counts all blocks that this thread of the host has run
     bool active = false;
     std::unordered_map<uintptr_t, Trace> global;
     std::vector<Trace> shared;
-    std::vector<std::vector<Access>> logs;  // of each fiber, since its warp's last synchronisation
+    std::vector<std::vector<Access>>
+        logs;  // of each fiber, since its warp's last synchronisation
     EmuCounts counts{};
 };
 static thread_local State state;
@@ -35,20 +41,27 @@ static bool in_shared(uintptr_t at) {
     const auto first = (uintptr_t)block->shared;
     return at >= first && at < first + sizeof block->shared;
 }
-static bool on_stacks(uintptr_t at) {
-    const auto first = (uintptr_t)block->stacks;
-    return at >= first && at < first + block->stack_count * STACK;
-}
 static bool in_buffers(uintptr_t at, size_t bytes) {
     for (size_t i = 0; i < state.range_count; i++)
-        if (at >= state.ranges[i].first && at + bytes <= state.ranges[i].first + state.ranges[i].bytes) return true;
+        if (at >= state.ranges[i].first &&
+            at + bytes <= state.ranges[i].first + state.ranges[i].bytes)
+            return true;
     return false;
 }
 
-// Where CUDA has special registers.
-static bool of_emulation(uintptr_t at) {
-    const auto fibers = (uintptr_t)block->fibers.data(), mine = (uintptr_t)&context;
-    return (at >= fibers && at < fibers + block->fibers.size() * sizeof(Fiber)) || (at >= mine && at < mine + sizeof context);
+static bool inside(uintptr_t at, size_t bytes, const void *first, size_t len) {
+    return at >= (uintptr_t)first && at + bytes <= (uintptr_t)first + len;
+}
+// The kernel's own variables; the launch's arguments; and where CUDA has special registers.
+static bool of_emulation(uintptr_t at, size_t bytes, bool write) {
+    if (inside(at, bytes, block->stacks, block->stack_count * STACK)) return true;
+    if (write) return false;
+    const Registered &kernel = *block->kernel;
+    for (int i = 0; i < kernel.count; i++)
+        if (inside(at, bytes, block->arguments[i], kernel.sizes[i])) return true;
+    return inside(at, bytes, block->arguments, kernel.count * sizeof(void *)) ||
+           inside(at, bytes, block->fibers.data(), block->fibers.size() * sizeof(Fiber)) ||
+           inside(at, bytes, &context, sizeof context);
 }
 
 // Whether nothing orders an access of this thread and one by `other`, made at these epochs.
@@ -68,15 +81,23 @@ static void race(const char *what, bool shared) {
 
 static void touch(Trace &trace, bool write, bool shared) {
     const Fiber &fiber = self();
-    if (shared && trace.writer_block != state.block && trace.reader_block != state.block) trace = {};  // an older block's
-    const u32 me = (u32)(fiber.warp * 32 + fiber.lane) + 1, warp_epoch = block->warps[fiber.warp].epoch;
-    if (unordered(trace.writer, trace.writer_block, trace.writer_epoch, trace.writer_warp_epoch))
-        race(write ? "two threads write one word" : "a read that nothing orders after a write", shared);
-    const bool same_epoch = trace.reader_epoch == block->epoch && trace.reader_block == state.block;
+    if (shared && trace.writer_block != state.block && trace.reader_block != state.block)
+        trace = {};  // an older block's
+    const u32 me = (u32)(fiber.warp * 32 + fiber.lane) + 1,
+              warp_epoch = block->warps[fiber.warp].epoch;
+    if (unordered(trace.writer, trace.writer_block, trace.writer_epoch,
+                  trace.writer_warp_epoch))
+        race(write ? "two threads write one word" : "a read that nothing orders after a write",
+             shared);
+    const bool same_epoch =
+        trace.reader_epoch == block->epoch && trace.reader_block == state.block;
     if (write) {
         const bool of_others = trace.reader && same_epoch && trace.many_warps;
-        const bool of_lanes = trace.reader && same_epoch && trace.many_lanes && trace.reader_warp_epoch == warp_epoch;
-        if (of_others || of_lanes || unordered(trace.reader, trace.reader_block, trace.reader_epoch, trace.reader_warp_epoch))
+        const bool of_lanes = trace.reader && same_epoch && trace.many_lanes &&
+                              trace.reader_warp_epoch == warp_epoch;
+        if (of_others || of_lanes ||
+            unordered(trace.reader, trace.reader_block, trace.reader_epoch,
+                      trace.reader_warp_epoch))
             race("a write that nothing orders after a read", shared);
         trace.writer = me;
         trace.writer_block = state.block;
@@ -87,8 +108,10 @@ static void touch(Trace &trace, bool write, bool shared) {
         return;
     }
     const bool again = trace.reader && same_epoch;
-    trace.many_warps = again && (trace.many_warps || (trace.reader - 1) / 32 != (u32)fiber.warp);
-    trace.many_lanes = again && trace.reader_warp_epoch == warp_epoch && (trace.many_lanes || trace.reader != me);
+    trace.many_warps =
+        again && (trace.many_warps || (trace.reader - 1) / 32 != (u32)fiber.warp);
+    trace.many_lanes = again && trace.reader_warp_epoch == warp_epoch &&
+                       (trace.many_lanes || trace.reader != me);
     trace.reader = me;
     trace.reader_block = state.block;
     trace.reader_epoch = block->epoch;
@@ -98,9 +121,11 @@ static void touch(Trace &trace, bool write, bool shared) {
 static void touch_all(uintptr_t at, int bytes, bool write) {
     const bool shared = in_shared(at);
     for (uintptr_t word = at / WORD; word * WORD < at + bytes; word++) {
-        // Words that are shared by smaller elements are not followed: two may write them side by side.
+        // Words that are shared by smaller elements are not followed: two may write them side
+        // by side.
         if (bytes < WORD) return;
-        Trace &trace = shared ? state.shared[word - (uintptr_t)block->shared / WORD] : state.global[word];
+        Trace &trace =
+            shared ? state.shared[word - (uintptr_t)block->shared / WORD] : state.global[word];
         touch(trace, write, shared);
     }
 }
@@ -110,25 +135,23 @@ static void access(const void *site, const void *p, int bytes, bool write) {
     const auto at = (uintptr_t)p;
     if (in_shared(at)) {
         const size_t end = at - (uintptr_t)block->shared + bytes;
-        const size_t limit = at - (uintptr_t)block->shared < STATIC_SHARED_MAX ? self().static_end
-                                                                               : STATIC_SHARED_MAX + block->dynamic_bytes;
-        if (end > limit) fail(write ? "a write past shared memory" : "a read past shared memory");
+        const size_t limit = at - (uintptr_t)block->shared < STATIC_SHARED_MAX
+                                 ? self().static_end
+                                 : STATIC_SHARED_MAX + block->dynamic_bytes;
+        if (end > limit)
+            fail(write ? "a write past shared memory" : "a read past shared memory");
     } else if (!in_buffers(at, bytes)) {
-        // The kernel's own variables, and the launch's arguments.
-        if (on_stacks(at)) return;
-        for (size_t i = 0; i < (size_t)block->kernel->count; i++) {
-            const auto first = (uintptr_t)block->arguments[i];
-            if (!write && at >= first && at + bytes <= first + block->kernel->sizes[i]) return;
-        }
-        if (of_emulation(at)) return;
-        fail(write ? "a write outside of the launch's buffers" : "a read outside of the launch's buffers");
+        if (of_emulation(at, bytes, write)) return;
+        fail(write ? "a write outside of the launch's buffers"
+                   : "a read outside of the launch's buffers");
     }
     if (at % bytes) fail("an access that is not aligned");
     touch_all(at, bytes, write);
     state.logs[self().warp * 32 + self().lane].push_back({site, at, bytes});
 }
 
-// Distinct words per bank, at most; `lanes` of the accesses at a time, as the hardware does by size.
+// Distinct words per bank, at most; `lanes` of the accesses at a time, as the hardware does by
+// size.
 static u64 bank_cycles(const std::vector<Access> &accesses, u64 &phases) {
     const int lanes = 128 / max(accesses[0].bytes, WORD);
     u64 cycles = 0;
@@ -139,7 +162,8 @@ static u64 bank_cycles(const std::vector<Access> &accesses, u64 &phases) {
             for (int b = 0; b < max(accesses[i].bytes, WORD); b += WORD) {
                 const uintptr_t word = (accesses[i].at + b) / WORD;
                 auto &of_bank = words[word % BANKS];
-                if (std::find(of_bank.begin(), of_bank.end(), word) == of_bank.end()) of_bank.push_back(word);
+                if (std::find(of_bank.begin(), of_bank.end(), word) == of_bank.end())
+                    of_bank.push_back(word);
                 most = max(most, of_bank.size());
             }
         cycles += most;
@@ -177,7 +201,8 @@ static void end_warp(int warp) {
         const size_t i = warp * 32 + lane;
         if (i >= block->fibers.size()) break;
         std::unordered_map<const void *, int> times;
-        for (const Access &access : state.logs[i]) requests[{access.site, times[access.site]++}].push_back(access);
+        for (const Access &access : state.logs[i])
+            requests[{access.site, times[access.site]++}].push_back(access);
         state.logs[i].clear();
     }
     for (const auto &request : requests) count(request.second);
@@ -187,7 +212,6 @@ static void begin(const EmuHow &how) {
     state.ranges = how.ranges;
     state.range_count = how.range_count;
     state.counts = {};
-    state.block = 0;
     state.global.clear();
     state.logs.assign(block->fibers.size(), {});
     state.active = true;
@@ -208,7 +232,8 @@ static EmuCounts counts() {
 // A copy is a write from its start to the wait for it.
 static void copy(void *to, const void *from) {
     if (from) access(__builtin_return_address(0), from, 16, false);
-    if (!in_shared((uintptr_t)to)) fail("an asynchronous copy that does not go to shared memory");
+    if (!in_shared((uintptr_t)to))
+        fail("an asynchronous copy that does not go to shared memory");
     touch_all((uintptr_t)to, 16, true);
 }
 static void copied(const void *to) { touch_all((uintptr_t)to, 16, true); }
@@ -222,7 +247,7 @@ static void matrix_rows(const void *const *rows, int n) {
 }  // namespace emu::check
 
 extern "C" {
-#define EMU_ACCESS(name, bytes, write)                                                             \
+#define EMU_ACCESS(name, bytes, write) \
     void name(void *p) { emu::check::access(__builtin_return_address(0), p, bytes, write); }
 EMU_ACCESS(__tsan_read1, 1, false)
 EMU_ACCESS(__tsan_read2, 2, false)

@@ -1,7 +1,8 @@
-// Fibers, warps, barriers and shared memory: runs the blocks of one launch, one after the other.
+// Fibers, warps, barriers and shared memory: runs the blocks of one launch, one after the
+// other.
 //
-// The kernels are built apart (kernels.cpp): once as they are, and once so that every access to memory is
-// followed (check.h).
+// The kernels are built apart (kernels.cpp): once as they are, and once so that every access to
+// memory is followed (check.h).
 #include "emu.h"
 #undef threadIdx
 #undef blockIdx
@@ -20,8 +21,15 @@ const emu::Registration *emu_kernels_fast();
 const emu::Registration *emu_kernels_checked();
 
 // How a launch is run, and which memory it may touch: the twins of lib.rs's structs.
-struct EmuRange { uintptr_t first; size_t bytes; };
-struct EmuHow { int checked, reversed, eager; const EmuRange *ranges; size_t range_count; };
+struct EmuRange {
+    uintptr_t first;
+    size_t bytes;
+};
+struct EmuHow {
+    int checked, reversed, eager;
+    const EmuRange *ranges;
+    size_t range_count;
+};
 struct EmuCounts {
     unsigned long long global_requests, global_sectors, global_sectors_min;
     unsigned long long shared_requests, shared_cycles, shared_cycles_min;
@@ -46,7 +54,11 @@ asm(".text\n.type emu_switch,@function\nemu_switch:\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n");
 extern "C" void emu_switch(void **, void *) __asm__("emu_switch");
 
-struct Copy { void *to; const void *from; bool given; };
+struct Copy {
+    void *to;
+    const void *from;
+    bool given;
+};
 
 struct Fiber : Thread {
     void *stack;
@@ -57,7 +69,11 @@ struct Fiber : Thread {
     bool waiting() const { return waits_for_block || waits_for_warp; }
 };
 
-struct Warp { const void *site; u32 present, arrived, exited, epoch; void *operands[32]; };
+struct Warp {
+    const void *site;
+    u32 present, arrived, exited, epoch;
+    void *operands[32];
+};
 
 struct Block {
     std::vector<Fiber> fibers;
@@ -110,7 +126,8 @@ void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void
     Warp &warp = block->warps[fiber.warp];
     mask &= warp.present;
     if (!(mask >> fiber.lane & 1)) fail("a lane's warp operation does not name the lane");
-    if (warp.arrived && warp.site != site) fail("lanes of a warp are at different warp operations");
+    if (warp.arrived && warp.site != site)
+        fail("lanes of a warp are at different warp operations");
     if (mask & warp.exited) fail("a warp operation names a lane that has ended");
     warp.site = site;
     warp.operands[fiber.lane] = operand;
@@ -128,12 +145,15 @@ void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void
 }
 
 static void complete(const Copy &copy) {
-    if (copy.given) memcpy(copy.to, copy.from, 16);
-    else memset(copy.to, 0, 16);
+    if (copy.given)
+        memcpy(copy.to, copy.from, 16);
+    else
+        memset(copy.to, 0, 16);
 }
 
 void copy_async(void *to, const void *from, bool given) {
-    if (((uintptr_t)to | (uintptr_t)from) & 15) fail("an asynchronous copy that is not aligned");
+    if (((uintptr_t)to | (uintptr_t)from) & 15)
+        fail("an asynchronous copy that is not aligned");
     if (block->checked) check::copy(to, given ? from : nullptr);
     const Copy copy{to, from, given};
     if (block->eager) complete(copy);
@@ -246,15 +266,19 @@ static Registry collect(const Registration *last) {
     return all;
 }
 static const Registry &registry(bool checked) {
-    static const Registry fast = collect(emu_kernels_fast()), followed = collect(emu_kernels_checked());
+    static const Registry fast = collect(emu_kernels_fast()),
+                          followed = collect(emu_kernels_checked());
     return checked ? followed : fast;
 }
 
-static const char *refused(const Registered &kernel, const unsigned *grid, const unsigned *threads, unsigned shared) {
+static const char *refused(const Registered &kernel, const unsigned *grid,
+                           const unsigned *threads, unsigned shared) {
     const u64 count = (u64)threads[0] * threads[1] * threads[2];
     if (!count || count > THREADS_MAX) return "a block of no or more than 1024 threads";
-    if (count > kernel.threads_max) return "a block of more threads than the kernel is bounded to";
-    if (!grid[0] || !grid[1] || !grid[2] || grid[1] > YZ_MAX || grid[2] > YZ_MAX) return "an invalid grid";
+    if (count > kernel.threads_max)
+        return "a block of more threads than the kernel is bounded to";
+    if (!grid[0] || !grid[1] || !grid[2] || grid[1] > YZ_MAX || grid[2] > YZ_MAX)
+        return "an invalid grid";
     if (shared > DYNAMIC_SHARED_MAX) return "more than 99 KiB of dynamic shared memory";
     return nullptr;
 }
@@ -282,8 +306,8 @@ int emu_sizes(const char *name, size_t *sizes, int capacity) {
 }
 
 // Null if all went well, else what went wrong, until the thread's next call.
-const char *emu_run(const char *name, const unsigned *grid, const unsigned *threads, unsigned shared,
-                        void **arguments, const EmuHow *how, EmuCounts *counts) {
+const char *emu_run(const char *name, const unsigned *grid, const unsigned *threads,
+                    unsigned shared, void **arguments, const EmuHow *how, EmuCounts *counts) {
     const auto found = registry(how->checked).find(name);
     if (found == registry(how->checked).end()) return "no such kernel";
     if (const char *why = refused(*found->second, grid, threads, shared)) return why;
@@ -292,7 +316,8 @@ const char *emu_run(const char *name, const unsigned *grid, const unsigned *thre
     if (block->stack_count < count) {
         if (block->stacks) munmap(block->stacks, block->stack_count * STACK);
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        block->stacks = (char *)mmap(nullptr, count * STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
+        block->stacks =
+            (char *)mmap(nullptr, count * STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (block->stacks == MAP_FAILED) abort();
         block->stack_count = count;
     }
@@ -310,12 +335,14 @@ const char *emu_run(const char *name, const unsigned *grid, const unsigned *thre
     const u64 blocks = (u64)grid[0] * grid[1] * grid[2];
     for (u64 b = 0; b < blocks; b++) {
         const u64 i = how->reversed ? blocks - 1 - b : b;
-        context.block_index = {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]), unsigned(i / grid[0] / grid[1])};
+        context.block_index = {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]),
+                               unsigned(i / grid[0] / grid[1])};
         run_block((int)count, how->reversed);
         if (!block->error.empty()) {
             char place[96];
-            snprintf(place, sizeof place, " (block %u,%u,%u, thread %d of %u)", context.block_index.x,
-                     context.block_index.y, context.block_index.z, context.current->warp * 32 + context.current->lane, count);
+            snprintf(place, sizeof place, " (block %u,%u,%u, thread %d of %u)",
+                     context.block_index.x, context.block_index.y, context.block_index.z,
+                     context.current->warp * 32 + context.current->lane, count);
             block->error += place;
             return block->error.c_str();
         }

@@ -1,8 +1,8 @@
 // What a kernel sees of the emulation: CUDA's names as C++.
 //
-// Each CUDA thread is a fiber of one OS thread, and blocks run one after the other. A fiber runs until it
-// waits; warps run as far ahead of one another as the barriers let them. So what a barrier or a wait
-// ought to order, but does not, comes out in the wrong order.
+// Each CUDA thread is a fiber of one OS thread, and blocks run one after the other. A fiber
+// runs until it waits; warps run as far ahead of one another as the barriers let them. So what
+// a barrier or a wait ought to order, but does not, comes out in the wrong order.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -20,24 +20,40 @@ typedef unsigned long long u64;
 #define DEV_METHOD inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 #define DYNAMIC_SHARED(T, name) T *const name = (T *)emu::dynamic_shared()
-#define STATIC_SHARED(T, name, count) T *const name = (T *)emu::static_shared(sizeof(T) * (count))
+#define STATIC_SHARED(T, name, count) \
+    T *const name = (T *)emu::static_shared(sizeof(T) * (count))
 
 // Registers the kernel under its name, with the sizes of its parameters.
-#define KERNEL(threads, name, ...)                                                                 \
-    static void name(__VA_ARGS__);                                                                 \
-    static const emu::Registration emu_registration_##name(                                        \
-        &emu_last, {#name, threads, emu::Call<&name>::call, emu::Call<&name>::sizes,               \
-                    emu::Call<&name>::count});                                                     \
+#define KERNEL(threads, name, ...)                                                   \
+    static void name(__VA_ARGS__);                                                   \
+    static const emu::Registration emu_registration_##name(                          \
+        &emu_last, {#name, threads, emu::Call<&name>::call, emu::Call<&name>::sizes, \
+                    emu::Call<&name>::count});                                       \
     static void name(__VA_ARGS__)
 
-// Static, as all templates here: the checked build of the kernels must not share code with another one.
-template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
-template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
+// Static, as all templates here: the checked build of the kernels must not share code with
+// another one.
+template <class T>
+static inline T max(T a, T b) {
+    return a < b ? b : a;
+}
+template <class T>
+static inline T min(T a, T b) {
+    return b < a ? b : a;
+}
 
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) uint2 { u32 x, y; };
-struct alignas(16) uint4 { u32 x, y, z, w; };
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    u32 x, y;
+};
+struct alignas(16) uint4 {
+    u32 x, y, z, w;
+};
 static inline float2 make_float2(float x, float y) { return {x, y}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
@@ -45,10 +61,15 @@ static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}
 
 namespace emu {
 
-struct Dim { unsigned x, y, z; };
+struct Dim {
+    unsigned x, y, z;
+};
 
 // The part of a fiber that kernels ask for.
-struct Thread { Dim index; int lane, warp; };
+struct Thread {
+    Dim index;
+    int lane, warp;
+};
 
 struct Context {
     Thread *current;
@@ -60,8 +81,10 @@ void *dynamic_shared();
 void *static_shared(size_t bytes);
 // All threads of the block that have not ended wait here, at the same line.
 void block_barrier(int line);
-// All lanes of `mask` arrive at `site` with an operand; the last one runs `all` over the operands.
-void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void **lanes, u32 mask));
+// All lanes of `mask` arrive at `site` with an operand; the last one runs `all` over the
+// operands.
+void warp_collective(const void *site, u32 mask, void *operand,
+                     void (*all)(void **lanes, u32 mask));
 // A copy of 16 bytes that completes no sooner than it must, or at once.
 void copy_async(void *to, const void *from, bool given);
 void copy_commit();
@@ -81,24 +104,33 @@ struct Registered {
 struct Registration {
     Registered kernel;
     const Registration *before;
-    Registration(const Registration **last, const Registered &registered) : kernel(registered), before(*last) {
+    Registration(const Registration **last, const Registered &registered)
+        : kernel(registered), before(*last) {
         *last = this;
     }
 };
 
-template <auto Function> struct Call;
-template <class... A, void (*Function)(A...)> struct Call<Function> {
+template <auto Function>
+struct Call;
+template <class... A, void (*Function)(A...)>
+struct Call<Function> {
     static constexpr int count = sizeof...(A);
     static constexpr size_t sizes[] = {sizeof(A)...};
-    template <size_t... I> static void spread(void **arguments, std::index_sequence<I...>) {
+    template <size_t... I>
+    static void spread(void **arguments, std::index_sequence<I...>) {
         Function(*(std::remove_reference_t<A> *)arguments[I]...);
     }
     static void call(void **arguments) { spread(arguments, std::index_sequence_for<A...>()); }
 };
 
-template <class T> struct Shuffle { T in, out; int from; };
+template <class T>
+struct Shuffle {
+    T in, out;
+    int from;
+};
 
-template <class T> static T shuffle(const void *site, u32 mask, T value, int from) {
+template <class T>
+static T shuffle(const void *site, u32 mask, T value, int from) {
     Shuffle<T> operand{value, value, from};
     warp_collective(site, mask, &operand, [](void **lanes, u32 mask) {
         for (int i = 0; i < 32; i++) {
@@ -124,21 +156,32 @@ static inline void __syncwarp(u32 mask = ~0u) {
     static char site;
     emu::warp_collective(&site, mask, nullptr, [](void **, u32) {});
 }
-template <class T> static T __shfl_xor_sync(u32 mask, T value, int other) {
+template <class T>
+static T __shfl_xor_sync(u32 mask, T value, int other) {
     static char site;
     return emu::shuffle(&site, mask, value, emu::context.current->lane ^ other);
 }
-template <class T> static T __shfl_down_sync(u32 mask, T value, int down) {
+template <class T>
+static T __shfl_down_sync(u32 mask, T value, int down) {
     static char site;
     return emu::shuffle(&site, mask, value, emu::context.current->lane + down);
 }
-template <class T> static T __shfl_sync(u32 mask, T value, int from) {
+template <class T>
+static T __shfl_sync(u32 mask, T value, int from) {
     static char site;
     return emu::shuffle(&site, mask, value, from & 31);
 }
 
-static inline float __uint_as_float(u32 bits) { float x; memcpy(&x, &bits, 4); return x; }
-static inline u32 __float_as_uint(float x) { u32 bits; memcpy(&bits, &x, 4); return bits; }
+static inline float __uint_as_float(u32 bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+static inline u32 __float_as_uint(float x) {
+    u32 bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
 static inline u32 __umulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 // Rounded one by one: the build does not contract either.
 static inline float __fmul_rn(float a, float b) { return a * b; }

@@ -11,16 +11,25 @@ static inline u16 to_bf16(float x) {
 }
 static inline float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 
-static inline void copy_async16(void *to, const void *from, bool given) { emu::copy_async(to, from, given); }
+static inline void copy_async16(void *to, const void *from, bool given) {
+    emu::copy_async(to, from, given);
+}
 static inline void copy_async_commit() { emu::copy_commit(); }
-template <int PENDING> static void copy_async_wait() { emu::copy_wait(PENDING); }
+template <int PENDING>
+static void copy_async_wait() {
+    emu::copy_wait(PENDING);
+}
 
 namespace emu {
 
-struct Product { float *d; const u32 *a, *b; };
+struct Product {
+    float *d;
+    const u32 *a, *b;
+};
 
 // d[16][8] += a[16][DEPTH] b[DEPTH][8], from the fragments of 32 lanes.
-template <int DEPTH, class A, class B> static void multiply(void **lanes, A put_a, B put_b) {
+template <int DEPTH, class A, class B>
+static void multiply(void **lanes, A put_a, B put_b) {
     float a[16][DEPTH], b[DEPTH][8], d[16][8];
     for (int lane = 0; lane < 32; lane++) {
         auto *p = (Product *)lanes[lane];
@@ -39,23 +48,30 @@ template <int DEPTH, class A, class B> static void multiply(void **lanes, A put_
     }
 }
 
-template <float FROM(u16)> static void multiply_halves(void **lanes) {
+template <float FROM(u16)>
+static void multiply_halves(void **lanes) {
     multiply<16>(
         lanes,
-        [](float (*a)[16], const u32 *r, int g, int q) {
+        [](float(*a)[16], const u32 *r, int g, int q) {
             for (int i = 0; i < 4; i++)
                 for (int h = 0; h < 2; h++)
-                    a[g + (i & 1) * 8][q * 2 + (i >> 1) * 8 + h] = FROM(r[i] >> 16 * h & 0xffff);
+                    a[g + (i & 1) * 8][q * 2 + (i >> 1) * 8 + h] =
+                        FROM(r[i] >> 16 * h & 0xffff);
         },
-        [](float (*b)[8], const u32 *r, int g, int q) {
+        [](float(*b)[8], const u32 *r, int g, int q) {
             for (int i = 0; i < 2; i++)
-                for (int h = 0; h < 2; h++) b[q * 2 + i * 8 + h][g] = FROM(r[i] >> 16 * h & 0xffff);
+                for (int h = 0; h < 2; h++)
+                    b[q * 2 + i * 8 + h][g] = FROM(r[i] >> 16 * h & 0xffff);
         });
 }
 
-struct Matrices { u32 *r; const u16 *row; };
+struct Matrices {
+    u32 *r;
+    const u16 *row;
+};
 
-template <bool TRANSPOSED> static void load_matrices(void **lanes) {
+template <bool TRANSPOSED>
+static void load_matrices(void **lanes) {
     const void *rows[32];
     for (int i = 0; i < 32; i++) rows[i] = ((Matrices *)lanes[i])->row;
     note_matrix_rows(rows, 32);

@@ -1,5 +1,5 @@
-// One build of the kernels: as fast as it gets, or followed by check.h. All that they define is this file's
-// own, since the other build defines the same.
+// One build of the kernels: as fast as it gets, or followed by check.h. All that they define is
+// this file's own, since the other build defines the same.
 #include "emu.h"
 
 namespace {

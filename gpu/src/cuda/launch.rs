@@ -135,6 +135,15 @@ impl Args {
     }
 }
 
+/// A size as kernels take it.
+///
+/// # Panics
+/// If it does not fit: kernels count in 32 bits, which hold every tensor of the net at any batch that a
+/// device has memory for.
+pub(crate) fn int(size: usize) -> i32 {
+    i32::try_from(size).expect("kernels count in 32 bits")
+}
+
 /// One launch of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Launch {

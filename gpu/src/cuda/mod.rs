@@ -8,6 +8,8 @@
 //! are `[n, c, h, w]`, as the pipeline writes them.
 
 pub mod launch;
+pub mod layout;
 pub mod tile;
+pub mod images;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,6 +1,6 @@
-// What kernels need that C++ does not have, and nothing else does: qualifiers, and every operation of
-// PTX that CUDA C++ has no name for. Kernels never write assembly. Under HOST_EMU the same names come
-// from hostemu/src/emu.h, and run on the CPU.
+// What kernels need that C++ does not have, and nothing else does: qualifiers, and every
+// operation of PTX that CUDA C++ has no name for. Kernels never write assembly. Under HOST_EMU
+// the same names come from hostemu/src/emu.h, and run on the CPU.
 #pragma once
 #ifdef HOST_EMU
 #include "emu.h"
@@ -14,10 +14,11 @@ typedef unsigned long long u64;
 #define DEV_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 // A kernel for blocks of at most `threads` threads.
-#define KERNEL(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+#define KERNEL(threads, name, ...) \
+    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
 // Shared memory whose size the launch gives; at most one per kernel.
-#define DYNAMIC_SHARED(T, name)                                                                    \
-    extern __shared__ __align__(16) unsigned char name##_bytes[];                                  \
+#define DYNAMIC_SHARED(T, name)                                   \
+    extern __shared__ __align__(16) unsigned char name##_bytes[]; \
     T *const name = (T *)name##_bytes
 // `count` elements of shared memory; at the top of a kernel only.
 #define STATIC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
@@ -26,26 +27,32 @@ DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p);
 
 #if __CUDA_ARCH__ >= 800
 // Rounds to nearest even.
-DEV u16 to_bf16(float x) { u16 r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x)); return r; }
+DEV u16 to_bf16(float x) {
+    u16 r;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x));
+    return r;
+}
 
 // An asynchronous copy of 16 bytes, both ends aligned; zeros where nothing is given.
 DEV void copy_async16(void *to, const void *from, bool given) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(given ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(given ? 16 : 0)
                  : "memory");
 }
 DEV void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most PENDING groups of this thread's copies are under way.
-template <int PENDING> DEV void copy_async_wait() {
+template <int PENDING>
+DEV void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
 // d[16][8] += a[16][16] b[16][8]; fragments as the PTX ISA's figures show.
 DEV void mma_bf16(float *d, const u32 *a, const u32 *b) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 // Four 8x8 matrices of 16 bits: lane 8 i + j gives the address of row j of matrix i.
 DEV void load_matrix_x4(u32 *r, const void *row) {
@@ -71,5 +78,6 @@ struct StepParams {
     u32 step[2];
 };
 
-// The thread's index over the whole grid.
-DEV u64 global_thread() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
+// The thread's index over the whole grid: of 32 bits, as all counts are that launch.rs's `int` has let
+// through, or the divisions that follow would take ten times as long.
+DEV u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }

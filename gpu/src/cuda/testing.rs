@@ -1,8 +1,11 @@
 //! What the tests of the kernels share: a device that is the emulation, and layouts.
 
-use super::launch::{Launch, Ptr, StepParams};
+use super::{
+    launch::{Launch, Ptr, StepParams},
+    layout,
+};
 use bytemuck::Pod;
-use hostemu::{Counts, How, Memory};
+use hostemu::{How, Memory};
 
 /// An emulated device, as the ops' `cuda.rs` see one.
 #[derive(Debug)]
@@ -61,11 +64,6 @@ impl Emulated {
             done.unwrap_or_else(|failure| panic!("{failure}"));
         });
     }
-
-    /// What the launches cost.
-    pub(crate) const fn counts(&self) -> Counts {
-        self.0.counts()
-    }
 }
 
 /// Whether kernels are emulated here; says so if not.
@@ -93,16 +91,14 @@ pub(crate) fn once(test: impl FnOnce(&mut Emulated)) {
     }
 }
 
-/// `[n, c, area]` as `[n, area, c]`, for activations and, with `n` kernels, for weights.
-pub(crate) fn channels_last<T: Copy>(values: &[T], channels: usize, area: usize) -> Vec<T> {
-    let images = values.chunks_exact(channels * area);
-    let turned = images.flat_map(|image| {
-        (0..area * channels).map(move |i| image[i % channels * area + i / channels])
-    });
-    turned.collect()
+/// As [`layout::channels_last`], into new memory.
+pub(crate) fn channels_last(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; values.len()];
+    layout::channels_last(values, &mut turned, channels, area);
+    turned
 }
 
 /// The way back.
-pub(crate) fn channels_first<T: Copy>(values: &[T], channels: usize, area: usize) -> Vec<T> {
+pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
     channels_last(values, area, channels)
 }

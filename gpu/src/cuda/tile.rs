@@ -1,6 +1,6 @@
 //! Products of matrices by tiles: how many blocks share one, and what becomes of its sums.
 
-use super::launch::{Args, Launch, Ptr, Sink};
+use super::launch::{Args, Launch, Ptr, Sink, int};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block that makes a tile: `TILE_THREADS` of `tile_f32.cuh`.
@@ -59,9 +59,9 @@ impl Epilogue {
             out: self.out,
             bias: Ptr::or_null(self.bias),
             rooms,
-            m: m as i32,
-            n: n as i32,
-            pitch: (groups * n) as i32,
+            m: int(m),
+            n: int(n),
+            pitch: int(groups * n),
             accumulate: self.accumulate.into(),
             relu: self.relu.into(),
             unused: 0,
@@ -77,7 +77,7 @@ pub(crate) const fn room_bytes(m: usize, n: usize, groups: usize, parts: usize) 
 /// Adds up the parts, where there are several.
 pub(crate) fn join(finished: Finished, groups: usize, parts: usize, sink: Sink<'_>) {
     let sums = groups * finished.m as usize * finished.n as usize;
-    let args = Args::new().with(finished).with(groups as i32).with(parts as i32);
+    let args = Args::new().with(finished).with(int(groups)).with(int(parts));
     sink(Launch::each("join_parts", sums, 256, args));
 }
 

@@ -1,14 +1,15 @@
 // A product of matrices in f32, a tile per block: out[m][n] = sum over k of a[m][k] b[n][k].
 //
-// 256 threads make a tile of 16 TM by 16 TN sums, each TM by TN of them, in steps of 16 terms. A step's
-// operands lie in shared memory as [k][m] and [k][n], while the next step's are on their way in
-// registers; two such rooms take turns, so that one barrier per step is enough.
+// 256 threads make a tile of 16 TM by 16 TN sums, each TM by TN of them, in steps of 16 terms.
+// A step's operands lie in shared memory as [k][m] and [k][n], while the next step's are on
+// their way in registers; two such rooms take turns, so that one barrier per step is enough.
 //
-// Where operands come from, a *loader* says: it splits a pair of indices into a Row and a Term, which changes
-// once per step, and loads four numbers at a time, zeros where there are none.
+// Where operands come from, a *loader* says: it splits a pair of indices into a Row and a Term,
+// which changes once per step, and loads four numbers at a time, zeros where there are none.
 //   DEEP: the four lie along the depth, k .. k + 3; else along the side, m .. m + 3.
-//   Row row(int m), Term term(int k), void next(Term &) a step further on, float4 load(Row, Term).
-// Where sums go, an *output* says: void operator()(int m, int n, const float (&four)[4]) from n on.
+//   Row row(int m), Term term(int k), void next(Term &) a step on, float4 load(Row, Term).
+// Where sums go, an *output* says: void operator()(int m, int n, const float (&four)[4]), the
+// four from n on.
 #pragma once
 #include "prim.cuh"
 
@@ -17,32 +18,44 @@
 #define TILE_THREADS 256
 
 // What one thread brings of an operand with SIDE rows or columns in a tile.
-template <class Loader, int SIDE> struct Fetch {
+template <class Loader, int SIDE>
+struct Fetch {
     static constexpr int PASSES = SIDE * STEP / 4 / TILE_THREADS;
-    static constexpr int PITCH = SIDE + 4;  // so that the deep's scattered stores collide two by two only
+    // So that the scattered stores of what is deep collide two by two only.
+    static constexpr int PITCH = SIDE + 4;
     typename Loader::Row rows[Loader::DEEP ? PASSES : 1];
     typename Loader::Term terms[Loader::DEEP ? 1 : PASSES];
     float4 held[PASSES];
 
     static DEV_METHOD int side_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t / (STEP / 4) + pass * (TILE_THREADS * 4 / STEP) : t % (SIDE / 4) * 4;
+        return Loader::DEEP ? t / (STEP / 4) + pass * (TILE_THREADS * 4 / STEP)
+                            : t % (SIDE / 4) * 4;
     }
     static DEV_METHOD int depth_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t % (STEP / 4) * 4 : t / (SIDE / 4) + pass * (TILE_THREADS * 4 / SIDE);
+        return Loader::DEEP ? t % (STEP / 4) * 4
+                            : t / (SIDE / 4) + pass * (TILE_THREADS * 4 / SIDE);
     }
     DEV_METHOD void start(const Loader &from, int first, int k) {
-        for (int p = 0; p < (Loader::DEEP ? PASSES : 1); p++) rows[p] = from.row(first + side_of(p));
-        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES); p++) terms[p] = from.term(k + depth_of(p));
+        UNROLL
+        for (int p = 0; p < (Loader::DEEP ? PASSES : 1); p++)
+            rows[p] = from.row(first + side_of(p));
+        UNROLL
+        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES); p++)
+            terms[p] = from.term(k + depth_of(p));
     }
     DEV_METHOD void load(const Loader &from) {
-        for (int p = 0; p < PASSES; p++) held[p] = from.load(rows[Loader::DEEP ? p : 0], terms[Loader::DEEP ? 0 : p]);
+        UNROLL
+        for (int p = 0; p < PASSES; p++)
+            held[p] = from.load(rows[Loader::DEEP ? p : 0], terms[Loader::DEEP ? 0 : p]);
     }
     DEV_METHOD void next(const Loader &from) {
+        UNROLL
         for (int p = 0; p < (Loader::DEEP ? 1 : PASSES); p++) from.next(terms[p]);
     }
     DEV_METHOD void store(float *room) const {
+        UNROLL
         for (int p = 0; p < PASSES; p++) {
             float *to = room + depth_of(p) * PITCH + side_of(p);
             if (Loader::DEEP) {
@@ -57,9 +70,10 @@ template <class Loader, int SIDE> struct Fetch {
     }
 };
 
-// The tile of sums whose first are m0 and n0, over the terms k0 .. k1; the loaders end at k1, too.
+// The tile of sums whose first are m0 and n0, over the terms k0 .. k1, where the loaders end.
 template <int TM, int TN, class A, class B, class Output>
-DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1, const Output &output) {
+DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
+                  const Output &output) {
     constexpr int M = 16 * TM, N = 16 * TN;
     Fetch<A, M> fetch_a;
     Fetch<B, N> fetch_b;
@@ -85,27 +99,29 @@ DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1, const 
             fetch_a.load(a);
             fetch_b.load(b);
         }
-UNROLL
+        UNROLL
         for (int i = 0; i < STEP; i++) {
             float4 left[TM / 4], right[TN / 4];
-UNROLL
-            for (int q = 0; q < TM / 4; q++) left[q] = *(const float4 *)(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
-UNROLL
-            for (int q = 0; q < TN / 4; q++) right[q] = *(const float4 *)(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
-UNROLL
-            for (int r = 0; r < TM; r++)
-UNROLL
-                for (int c = 0; c < TN; c++)
-                    sums[r][c] = fmaf(((const float *)left)[r], ((const float *)right)[c], sums[r][c]);
+            UNROLL
+            for (int q = 0; q < TM / 4; q++)
+                left[q] = *(const float4 *)(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
+            UNROLL
+            for (int q = 0; q < TN / 4; q++)
+                right[q] = *(const float4 *)(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
+            UNROLL
+            for (int at = 0; at < TM * TN; at++) {
+                const int r = at / TN, c = at % TN;
+                sums[r][c] =
+                    fmaf(((const float *)left)[r], ((const float *)right)[c], sums[r][c]);
+            }
         }
     }
-UNROLL
-    for (int r = 0; r < TM; r++)
-UNROLL
-        for (int q = 0; q < TN / 4; q++) {
-            const float four[4] = {sums[r][4 * q], sums[r][4 * q + 1], sums[r][4 * q + 2], sums[r][4 * q + 3]};
-            output(m0 + r / 4 * 64 + row + r % 4, n0 + q * 64 + col, four);
-        }
+    UNROLL
+    for (int at = 0; at < TM * TN; at += 4) {
+        const int r = at / TN, c = at % TN;
+        const float four[4] = {sums[r][c], sums[r][c + 1], sums[r][c + 2], sums[r][c + 3]};
+        output(m0 + r / 4 * 64 + row + r % 4, n0 + c / 4 * 64 + col, four);
+    }
 }
 
 DEV float4 zeros4() { return make_float4(0.f, 0.f, 0.f, 0.f); }
@@ -113,7 +129,8 @@ DEV bool aligned4(const void *p) { return ((u64)p & 15) == 0; }
 
 // Numbers p[0], p[1], .. of which `count` are there.
 DEV float4 load_some(const float *p, int count) {
-    return make_float4(count > 0 ? p[0] : 0.f, count > 1 ? p[1] : 0.f, count > 2 ? p[2] : 0.f, count > 3 ? p[3] : 0.f);
+    return make_float4(count > 0 ? p[0] : 0.f, count > 1 ? p[1] : 0.f, count > 2 ? p[2] : 0.f,
+                       count > 3 ? p[3] : 0.f);
 }
 
 // A matrix in rows, element (m, k) at [m][k].
@@ -122,8 +139,12 @@ struct Rows {
     const float *p;
     int m, k, pitch;
     bool whole;  // quads lie on 16 bytes and within the depth
-    struct Row { const float *p; };
-    struct Term { int k; };
+    struct Row {
+        const float *p;
+    };
+    struct Term {
+        int k;
+    };
     DEV_METHOD Rows(const float *p, int m, int k, int pitch)
         : p(p), m(m), k(k), pitch(pitch), whole(aligned4(p) && pitch % 4 == 0 && k % 4 == 0) {}
     DEV_METHOD Row row(int i) const { return {i < m ? p + (u64)i * pitch : nullptr}; }
@@ -142,8 +163,12 @@ struct Columns {
     const float *p;
     int m, k, pitch;
     bool whole;
-    struct Row { int m; };
-    struct Term { int k; };
+    struct Row {
+        int m;
+    };
+    struct Term {
+        int k;
+    };
     DEV_METHOD Columns(const float *p, int m, int k, int pitch)
         : p(p), m(m), k(k), pitch(pitch), whole(aligned4(p) && pitch % 4 == 0 && m % 4 == 0) {}
     DEV_METHOD Row row(int i) const { return {i}; }
@@ -158,15 +183,17 @@ struct Columns {
 };
 
 // The terms of part `part` of `parts` are first .. end: whole steps, as alike as can be.
-struct Share { int first, end; };
+struct Share {
+    int first, end;
+};
 DEV Share share_of(int terms, int part, int parts) {
     const int steps = (terms + STEP - 1) / STEP, each = (steps + parts - 1) / parts;
     return {min(part * each * STEP, terms), min((part + 1) * each * STEP, terms)};
 }
 
-// What becomes of a sum: out[m][n] (+)= sum (+ bias[n]), clipped at 0 if `relu`. If there are rooms, each part
-// of the terms leaves its sums in rooms[group][part][m][n], and `join_parts` does this with their sum. The
-// twin of tile.rs's `Finished`.
+// What becomes of a sum: out[m][n] (+)= sum (+ bias[n]), clipped at 0 if `relu`. If there are
+// rooms, each part of the terms leaves its sums in rooms[group][part][m][n], and `join_parts`
+// does this with their sum. The twin of tile.rs's `Finished`.
 struct Finished {
     float *out;
     const float *bias;
@@ -192,25 +219,27 @@ struct Finished {
             float4 v = make_float4(sums[0], sums[1], sums[2], sums[3]);
             if (!rooms) {
                 const float4 b = accumulate ? *(const float4 *)to : zeros4();
-                v = make_float4(finish(j, v.x, b.x), finish(j + 1, v.y, b.y), finish(j + 2, v.z, b.z), finish(j + 3, v.w, b.w));
+                v = make_float4(finish(j, v.x, b.x), finish(j + 1, v.y, b.y),
+                                finish(j + 2, v.z, b.z), finish(j + 3, v.w, b.w));
             }
             *(float4 *)to = v;
             return;
         }
-UNROLL
+        UNROLL
         for (int e = 0; e < 4; e++)
-            if (j + e < n) to[e] = rooms ? sums[e] : finish(j + e, sums[e], accumulate ? to[e] : 0.f);
+            if (j + e < n)
+                to[e] = rooms ? sums[e] : finish(j + e, sums[e], accumulate ? to[e] : 0.f);
     }
 };
 
 // The sums of all parts, added up in their order. A thread per sum of all groups.
 KERNEL(256, join_parts, Finished out, int groups, int parts) {
-    const u64 each = (u64)out.m * out.n, i = global_thread();
+    const u32 each = out.m * out.n, i = global_thread();
     if (i >= groups * each) return;
-    const int group = i / each, m = i % each / out.n, n = i % out.n;
-    const float *from = out.rooms + group * parts * each + i % each;
+    const u32 group = i / each, m = i % each / out.n, n = i % out.n;
+    const float *from = out.rooms + (u64)group * parts * each + i % each;
     float sum = 0.f;
-    for (int part = 0; part < parts; part++) sum += from[part * each];
+    for (int part = 0; part < parts; part++) sum += from[(u64)part * each];
     out.in_group(group, 0, parts);
     float *const to = out.out + (u64)m * out.pitch + n;
     *to = out.finish(n, sum, out.accumulate ? *to : 0.f);

@@ -1,12 +1,17 @@
 // Convolution in f32 as products of matrices (tile_f32.cuh); nothing is unfolded in memory.
 //
-//   x [n][h][w][g c], w [g k][u][v][row_channels], y [n][oh][ow][g k]; for each group g:
-//   forward          y[n, i, j, k] = sum over (u, v, c) of x[n, s i + u - p, s j + v - p, c] w[k, u, v, offset + c]
-//   backward data    dx[n, i, j, c] = sum over (u, v, k) of dy[n, (i + p - u) / s, (j + p - v) / s, k] w[k, u, v, offset + c]
-//   backward weight  dw[k, u, v, offset + c] = sum over (n, i, j) of dy[n, i, j, k] x[n, s i + u - p, s j + v - p, c]
+//   x [n][h][w][g c], w [g k][u][v][row_channels], y [n][oh][ow][g k]; for each group g,
 //
-// The paper's layers but the first have a stride of 1: then backward data is the forward product with turned
-// kernels. The first reads its pictures through `space_to_depth` and has a stride of 1 from there on.
+//   forward: y[n, i, j, k] =
+//       sum over (u, v, c) of x[n, s i + u - p, s j + v - p, c] w[k, u, v, offset + c]
+//   backward data: dx[n, i, j, c] =
+//       sum over (u, v, k) of dy[n, (i + p - u) / s, (j + p - v) / s, k] w[k, u, v, offset + c]
+//   backward weight: dw[k, u, v, offset + c] =
+//       sum over (n, i, j) of dy[n, i, j, k] x[n, s i + u - p, s j + v - p, c]
+//
+// The paper's layers but the first have a stride of 1: then backward data is the forward
+// product with turned kernels. The first reads its pictures through `space_to_depth` and has a
+// stride of 1 from there on.
 #include "../../cuda/tile_f32.cuh"
 
 // The twin of cuda.rs's `Shape`.
@@ -16,7 +21,8 @@ struct ConvShape {
     int groups, row_channels, offset;
 };
 
-// Term `at` of a window of `depth` channels or kernels: row and column of the window, and which of these.
+// Term `at` of a window of `depth` channels or kernels: row and column of the window, and which
+// of these.
 struct Tap {
     int at, u, v, c;
     static DEV_METHOD Tap of(int at, int window, int depth) {
@@ -48,19 +54,25 @@ struct Place {
     }
 };
 
-// Pixels that a product gathers: of x for y (forward), or of dy for dx (BACK). Rows are places, terms taps.
-template <bool BACK> struct Gather {
+// Pixels that a product gathers: of x for y (forward), or of dy for dx (BACK). Rows are places,
+// terms taps.
+template <bool BACK>
+struct Gather {
     static constexpr bool DEEP = true;
     const float *p;  // the group's first channel
     int end, window, stride, height, width, depth, pitch, images, over, across, origin;
     bool whole;
-    struct Row { const float *image; int i, j; };
+    struct Row {
+        const float *image;
+        int i, j;
+    };
     typedef Tap Term;
 
     DEV_METHOD Gather(const ConvShape &s, const float *all, int group, int end)
         : end(end), window(s.window), stride(s.stride), height(BACK ? s.out_height : s.height),
-          width(BACK ? s.out_width : s.width), depth(BACK ? s.kernels : s.channels), images(s.images),
-          over(BACK ? s.height : s.out_height), across(BACK ? s.width : s.out_width), origin(BACK ? s.pad : -s.pad) {
+          width(BACK ? s.out_width : s.width), depth(BACK ? s.kernels : s.channels),
+          images(s.images), over(BACK ? s.height : s.out_height),
+          across(BACK ? s.width : s.out_width), origin(BACK ? s.pad : -s.pad) {
         p = all + group * depth;
         pitch = depth * s.groups;
         whole = depth % 4 == 0 && aligned4(p);
@@ -69,7 +81,8 @@ template <bool BACK> struct Gather {
         if (m >= images * over * across) return {nullptr, 0, 0};
         const Place place = Place::of(m, over, across);
         const int step = BACK ? 1 : stride;
-        return {p + (u64)place.image * height * width * pitch, place.i * step + origin, place.j * step + origin};
+        return {p + (u64)place.image * height * width * pitch, place.i * step + origin,
+                place.j * step + origin};
     }
     DEV_METHOD Term term(int k) const { return Tap::of(k, window, depth); }
     DEV_METHOD void next(Term &tap) const { tap.advance(STEP, window, depth); }
@@ -107,25 +120,32 @@ struct Kernels {
     const float *w;  // the group's first kernel, at the source's first channel
     int kernels, end, window, channels, pitch;
     bool whole;
-    struct Row { const float *kernel; };
+    struct Row {
+        const float *kernel;
+    };
     typedef Tap Term;
 
     DEV_METHOD Kernels(const ConvShape &s, const float *all, int group, int end)
-        : kernels(s.kernels), end(end), window(s.window), channels(s.channels), pitch(s.row_channels) {
+        : kernels(s.kernels), end(end), window(s.window), channels(s.channels),
+          pitch(s.row_channels) {
         w = all + (u64)group * kernels * window * window * pitch + s.offset;
         whole = channels % 4 == 0 && pitch % 4 == 0 && aligned4(w);
     }
-    DEV_METHOD Row row(int m) const { return {m < kernels ? w + (u64)m * window * window * pitch : nullptr}; }
+    DEV_METHOD Row row(int m) const {
+        return {m < kernels ? w + (u64)m * window * window * pitch : nullptr};
+    }
     DEV_METHOD Term term(int k) const { return Tap::of(k, window, channels); }
     DEV_METHOD void next(Term &tap) const { tap.advance(STEP, window, channels); }
     DEV_METHOD float4 load(const Row &row, const Term &tap) const {
         if (!row.kernel || tap.at >= end) return zeros4();
-        if (whole) return *(const float4 *)(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
+        if (whole)
+            return *(const float4 *)(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
         float four[4];
         Tap each = tap;
         UNROLL
         for (int e = 0; e < 4; e++, each.advance(1, window, channels))
-            four[e] = each.at < end ? row.kernel[(each.u * window + each.v) * pitch + each.c] : 0.f;
+            four[e] =
+                each.at < end ? row.kernel[(each.u * window + each.v) * pitch + each.c] : 0.f;
         return make_float4(four[0], four[1], four[2], four[3]);
     }
 };
@@ -136,11 +156,14 @@ struct TurnedKernels {
     const float *w;
     int kernels, end, window, channels, pitch;
     bool whole;
-    struct Row { int c; };
+    struct Row {
+        int c;
+    };
     typedef Tap Term;
 
     DEV_METHOD TurnedKernels(const ConvShape &s, const float *all, int group, int end)
-        : kernels(s.kernels), end(end), window(s.window), channels(s.channels), pitch(s.row_channels) {
+        : kernels(s.kernels), end(end), window(s.window), channels(s.channels),
+          pitch(s.row_channels) {
         w = all + (u64)group * kernels * window * window * pitch + s.offset;
         whole = channels % 4 == 0 && pitch % 4 == 0 && aligned4(w);
     }
@@ -149,7 +172,8 @@ struct TurnedKernels {
     DEV_METHOD void next(Term &tap) const { tap.advance(STEP, window, kernels); }
     DEV_METHOD float4 load(const Row &row, const Term &tap) const {
         if (tap.at >= end || row.c >= channels) return zeros4();
-        const float *from = w + (u64)((tap.c * window + tap.u) * window + tap.v) * pitch + row.c;
+        const float *from =
+            w + (u64)((tap.c * window + tap.u) * window + tap.v) * pitch + row.c;
         return whole ? *(const float4 *)from : load_some(from, channels - row.c);
     }
 };
@@ -160,13 +184,15 @@ struct Patches {
     const float *x;
     int taps, end, window, stride, height, width, channels, pitch, over, across, pad;
     bool whole;
-    struct Row { Tap tap; };
+    struct Row {
+        Tap tap;
+    };
     typedef Place Term;
 
     DEV_METHOD Patches(const ConvShape &s, const float *all, int group, int end)
-        : taps(s.window * s.window * s.channels), end(end), window(s.window), stride(s.stride), height(s.height),
-          width(s.width), channels(s.channels), pitch(s.channels * s.groups), over(s.out_height), across(s.out_width),
-          pad(s.pad) {
+        : taps(s.window * s.window * s.channels), end(end), window(s.window), stride(s.stride),
+          height(s.height), width(s.width), channels(s.channels), pitch(s.channels * s.groups),
+          over(s.out_height), across(s.out_width), pad(s.pad) {
         x = all + group * channels;
         whole = channels % 4 == 0 && aligned4(x);
     }
@@ -197,52 +223,62 @@ struct Patches {
 
 // Blocks: x the tiles of places, y those of kernels or channels, z (group, part of the terms).
 template <int TM, int TN>
-DEV void conv_forward(const float *x, const float *w, Finished out, const ConvShape &s, int parts) {
+DEV void conv_forward(const float *x, const float *w, Finished out, const ConvShape &s,
+                      int parts) {
     const int group = blockIdx.z / parts, part = blockIdx.z % parts;
     const Share share = share_of(s.window * s.window * s.channels, part, parts);
     out.in_group(group, part, parts);
-    multiply<TM, TN>(Gather<false>(s, x, group, share.end), Kernels(s, w, group, share.end), blockIdx.x * 16 * TM,
-                     blockIdx.y * 16 * TN, share.first, share.end, out);
+    multiply<TM, TN>(Gather<false>(s, x, group, share.end), Kernels(s, w, group, share.end),
+                     blockIdx.x * 16 * TM, blockIdx.y * 16 * TN, share.first, share.end, out);
 }
 
 template <int TM, int TN>
-DEV void conv_backward_data(const float *dy, const float *w, Finished out, const ConvShape &s, int parts) {
+DEV void conv_backward_data(const float *dy, const float *w, Finished out, const ConvShape &s,
+                            int parts) {
     const int group = blockIdx.z / parts, part = blockIdx.z % parts;
     const Share share = share_of(s.window * s.window * s.kernels, part, parts);
     out.in_group(group, part, parts);
-    multiply<TM, TN>(Gather<true>(s, dy, group, share.end), TurnedKernels(s, w, group, share.end), blockIdx.x * 16 * TM,
+    multiply<TM, TN>(Gather<true>(s, dy, group, share.end),
+                     TurnedKernels(s, w, group, share.end), blockIdx.x * 16 * TM,
                      blockIdx.y * 16 * TN, share.first, share.end, out);
 }
 
-#define CONV(TM, TN, tile)                                                                         \
-    KERNEL(TILE_THREADS, conv_forward_f32_##tile, const float *x, const float *w, Finished out, ConvShape s, int parts) {       \
-        conv_forward<TM, TN>(x, w, out, s, parts);                                                 \
-    }                                                                                              \
-    KERNEL(TILE_THREADS, conv_backward_data_f32_##tile, const float *dy, const float *w, Finished out, ConvShape s, int parts) { \
-        conv_backward_data<TM, TN>(dy, w, out, s, parts);                                          \
+#define CONV(TM, TN, tile)                                                               \
+    KERNEL(TILE_THREADS, conv_forward_f32_##tile, const float *x, const float *w,        \
+           Finished out, ConvShape s, int parts) {                                       \
+        conv_forward<TM, TN>(x, w, out, s, parts);                                       \
+    }                                                                                    \
+    KERNEL(TILE_THREADS, conv_backward_data_f32_##tile, const float *dy, const float *w, \
+           Finished out, ConvShape s, int parts) {                                       \
+        conv_backward_data<TM, TN>(dy, w, out, s, parts);                                \
     }
 CONV(4, 4, 64x64)
 CONV(8, 4, 128x64)
 
-// Blocks: x the tiles of taps, y those of kernels, z (group, part of the places). Every part leaves its
-// sums in rooms[group][part][k][u][v][c].
-KERNEL(TILE_THREADS, conv_backward_weight_f32, const float *x, const float *dy, Finished out, ConvShape s, int parts) {
-    const int group = blockIdx.z / parts, part = blockIdx.z % parts, places = s.images * s.out_height * s.out_width;
+// Blocks: x the tiles of taps, y those of kernels, z (group, part of the places). Every part
+// leaves its sums in rooms[group][part][k][u][v][c].
+KERNEL(TILE_THREADS, conv_backward_weight_f32, const float *x, const float *dy, Finished out,
+       ConvShape s, int parts) {
+    const int group = blockIdx.z / parts, part = blockIdx.z % parts,
+              places = s.images * s.out_height * s.out_width;
     const Share share = share_of(places, part, parts);
     out.in_group(group, part, parts);
-    const Columns of_kernels(dy + group * s.kernels, s.kernels, share.end, s.kernels * s.groups);
-    multiply<4, 4>(of_kernels, Patches(s, x, group, share.end), blockIdx.y * 64, blockIdx.x * 64, share.first, share.end, out);
+    const Columns of_kernels(dy + group * s.kernels, s.kernels, share.end,
+                             s.kernels * s.groups);
+    multiply<4, 4>(of_kernels, Patches(s, x, group, share.end), blockIdx.y * 64,
+                   blockIdx.x * 64, share.first, share.end, out);
 }
 
 // dw from the sums of its parts, added up in their order. A thread per weight of this source.
 KERNEL(256, conv_join_weight, const float *rooms, float *dw, ConvShape s, int parts) {
     const int taps = s.window * s.window * s.channels, each = s.kernels * taps;
-    const u64 i = global_thread();
-    if (i >= (u64)s.groups * each) return;
+    const u32 i = global_thread();
+    if (i >= (u32)(s.groups * each)) return;
     const int group = i / each, at = i % each, tap = at % taps;
     const float *from = rooms + (u64)group * parts * each + at;
     float sum = 0.f;
     for (int part = 0; part < parts; part++) sum += from[(u64)part * each];
-    const u64 row = (u64)(group * s.kernels + at / taps) * s.window * s.window + tap / s.channels;
+    const u64 row =
+        (u64)(group * s.kernels + at / taps) * s.window * s.window + tap / s.channels;
     dw[row * s.row_channels + s.offset + tap % s.channels] = sum;
 }

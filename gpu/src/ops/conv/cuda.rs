@@ -2,7 +2,7 @@
 
 use super::Conv;
 use crate::cuda::{
-    launch::{Args, Launch, Ptr, Sink},
+    launch::{Args, Launch, Ptr, Sink, int},
     tile::{self, Epilogue},
 };
 use bytemuck::{Pod, Zeroable};
@@ -62,20 +62,21 @@ struct Shape {
 
 impl Shape {
     fn new(op: &Conv, n: usize) -> Self {
+        let _ = (int(n * op.x_len()), int(n * op.y_len()), int(op.w_len()));
         Self {
-            images: n as i32,
-            height: op.height as i32,
-            width: op.width as i32,
-            channels: (op.channels / op.groups) as i32,
-            kernels: (op.kernels / op.groups) as i32,
-            window: op.window as i32,
-            stride: op.stride as i32,
-            pad: op.pad_before as i32,
-            out_height: op.out_height() as i32,
-            out_width: op.out_width() as i32,
-            groups: op.groups as i32,
-            row_channels: op.weight_channels as i32,
-            offset: op.weight_offset as i32,
+            images: int(n),
+            height: int(op.height),
+            width: int(op.width),
+            channels: int(op.channels / op.groups),
+            kernels: int(op.kernels / op.groups),
+            window: int(op.window),
+            stride: int(op.stride),
+            pad: int(op.pad_before),
+            out_height: int(op.out_height()),
+            out_width: int(op.out_width()),
+            groups: int(op.groups),
+            row_channels: int(op.weight_channels),
+            offset: int(op.weight_offset),
         }
     }
 }
@@ -104,18 +105,19 @@ impl Packing {
     fn new(op: &Conv, n: usize) -> Self {
         assert_eq!((op.groups, op.weight_channels, op.weight_offset), (1, op.channels, 0));
         let packed = op.packed();
+        let _ = (int(n * op.x_len()), int(n * packed.x_len()));
         Self {
-            images: n as i32,
-            channels: op.channels as i32,
-            height: op.height as i32,
-            width: op.width as i32,
-            stride: op.stride as i32,
-            pad: op.pad_before as i32,
-            packed_height: packed.height as i32,
-            packed_width: packed.width as i32,
-            kernels: op.kernels as i32,
-            window: op.window as i32,
-            packed_window: packed.window as i32,
+            images: int(n),
+            channels: int(op.channels),
+            height: int(op.height),
+            width: int(op.width),
+            stride: int(op.stride),
+            pad: int(op.pad_before),
+            packed_height: int(packed.height),
+            packed_width: int(packed.width),
+            kernels: int(op.kernels),
+            window: int(op.window),
+            packed_window: int(packed.window),
             unused: 0,
         }
     }
@@ -172,7 +174,7 @@ impl Plan {
         let grid = [self.m.div_ceil(rows), self.n.div_ceil(TILE), self.groups * self.parts];
         let args = Args::new().with(left).with(right).with(finished).with(shape);
         let kernel = kernels[usize::from(self.large)];
-        sink(Launch::new(kernel, grid, tile::THREADS, args.with(self.parts as i32)));
+        sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
         if self.parts > 1 {
             tile::join(finished, self.groups, self.parts, sink);
         }
@@ -258,9 +260,12 @@ fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) 
     let plan = Plan::backward_weight(op, n);
     let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
     let grid = [plan.n.div_ceil(TILE), plan.m.div_ceil(TILE), plan.groups * plan.parts];
-    let (shape, parts) = (Shape::new(op, n), plan.parts as i32);
+    let (shape, parts) = (Shape::new(op, n), int(plan.parts));
     let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
     sink(Launch::new("conv_backward_weight_f32", grid, tile::THREADS, args));
     let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
     sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));
 }
+
+#[cfg(test)]
+mod tests;

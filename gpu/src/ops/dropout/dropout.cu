@@ -1,5 +1,6 @@
-// Dropout (section 4.2) and its scale at test. Unit u of row i is kept if word u % 4 of Philox4x32-10 with the
-// key (seed low, seed high ^ layer) and the counter (u / 4, i, step low, step high) is at least the threshold.
+// Dropout (section 4.2) and its scale at test. Unit u of row i is kept if word u % 4 of
+// Philox4x32-10 with the key (seed low, seed high ^ layer) and the counter (u / 4, i, step low,
+// step high) is at least the threshold.
 #include "../../cuda/prim.cuh"
 
 DEV void philox(u32 (&k)[2], u32 (&c)[4]) {
@@ -22,22 +23,25 @@ struct Mask {
     int rows, units, first_unit, unused;
 };
 
-// Zeroes what is dropped of y [rows][units]. A thread per group of four words that a row has units in.
+// Zeroes what is dropped of y [rows][units]. A thread per group of four words that a row has
+// units in.
 KERNEL(256, dropout_f32, float *y, Mask m, const StepParams *params) {
     const int first = m.first_unit / 4, groups = (m.first_unit + m.units + 3) / 4 - first;
-    const u64 i = global_thread();
-    if (i >= (u64)m.rows * groups) return;
+    const u32 i = global_thread();
+    if (i >= (u32)(m.rows * groups)) return;
     const int row = i / groups, group = first + i % groups;
-    u32 key[2] = {m.key[0], m.key[1]}, words[4] = {(u32)group, (u32)row, params->step[0], params->step[1]};
+    u32 key[2] = {m.key[0], m.key[1]},
+        words[4] = {(u32)group, (u32)row, params->step[0], params->step[1]};
     philox(key, words);
     for (int e = 0; e < 4; e++) {
         const int unit = group * 4 + e - m.first_unit;
-        if (unit >= 0 && unit < m.units && words[e] < m.threshold) y[(u64)row * m.units + unit] = 0.f;
+        if (unit >= 0 && unit < m.units && words[e] < m.threshold)
+            y[(u64)row * m.units + unit] = 0.f;
     }
 }
 
 // y *= factor.
 KERNEL(256, scale_f32, float *y, u64 len, float factor) {
-    const u64 i = global_thread();
+    const u32 i = global_thread();
     if (i < len) y[i] *= factor;
 }

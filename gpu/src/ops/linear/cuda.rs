@@ -3,7 +3,7 @@
 use super::Linear;
 use crate::{
     cuda::{
-        launch::{Args, Launch, Ptr, Sink},
+        launch::{Args, Launch, Ptr, Sink, int},
         tile::{self, Epilogue},
     },
     ops::sgd::Sgd,
@@ -35,12 +35,13 @@ struct Shape {
 
 impl Shape {
     fn new(op: &Linear, n: usize) -> Self {
+        let _ = (int(n * op.inputs), int(n * op.outputs), int(op.outputs * op.weight_inputs));
         Self {
-            images: n as i32,
-            inputs: op.inputs as i32,
-            outputs: op.outputs as i32,
-            weight_inputs: op.weight_inputs as i32,
-            offset: op.weight_offset as i32,
+            images: int(n),
+            inputs: int(op.inputs),
+            outputs: int(op.outputs),
+            weight_inputs: int(op.weight_inputs),
+            offset: int(op.weight_offset),
             unused: 0,
         }
     }
@@ -81,7 +82,7 @@ fn multiply(
     let rooms = if parts > 1 { workspace } else { Ptr::NULL };
     let finished = to.of(n, columns, 1, rooms);
     let grid = [columns.div_ceil(TILE), n.div_ceil(TILE), parts];
-    let args = Args::new().with(left).with(w).with(finished).with(shape).with(parts as i32);
+    let args = Args::new().with(left).with(w).with(finished).with(shape).with(int(parts));
     sink(Launch::new(kernel, grid, tile::THREADS, args));
     if parts > 1 {
         tile::join(finished, 1, parts, sink);
@@ -114,8 +115,116 @@ pub fn bias_backward(
     n: usize, k: usize, area: usize, dy: Ptr, db: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
     let (rows, parts) = (n * area, bias_parts(n * area));
-    let args = Args::new().with(dy).with(workspace).with(rows as u64).with(k as i32);
+    let args = Args::new().with(dy).with(workspace).with(rows as u64).with(int(k));
     let grid = [k.div_ceil(BIAS_BLOCK[0] as usize), parts, 1];
     sink(Launch::new("column_sums_f32", grid, BIAS_BLOCK, args));
     tile::join(Epilogue::plain(db).of(1, k, 1, workspace), 1, parts, sink);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cuda::{
+            launch::StepParams,
+            testing::{on_every_schedule, once},
+        },
+        ops::Dtype,
+        testing::{close, noise, wide},
+    };
+
+    /// `y`, `dx` and `dw` of this source by the formulas.
+    fn reference(
+        op: &Linear, n: usize, [x, w, dy]: [&[f64]; 3],
+    ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let (mut y, mut dx) = (vec![0.0; n * op.outputs], vec![0.0; n * op.inputs]);
+        let mut dw = vec![0.0; w.len()];
+        for iy in 0..n * op.outputs {
+            let row = iy % op.outputs * op.weight_inputs + op.weight_offset;
+            for c in 0..op.inputs {
+                let ix = iy / op.outputs * op.inputs + c;
+                y[iy] += x[ix] * w[row + c];
+                dx[ix] += dy[iy] * w[row + c];
+                dw[row + c] += dy[iy] * x[ix];
+            }
+        }
+        (y, dx, dw)
+    }
+
+    fn agrees(op: &Linear, n: usize, every_schedule: bool) {
+        let (x, w) = (noise(1, n * op.inputs), noise(2, op.outputs * op.weight_inputs));
+        let (dy, b, v) = (noise(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
+        let (y, dx, dw) = reference(op, n, [&wide(&x), &wide(&w), &wide(&dy)]);
+        let twice: Vec<f64> =
+            y.iter().enumerate().map(|(i, y)| 2.0 * y + f64::from(b[i % op.outputs])).collect();
+        let clipped: Vec<f64> = twice.iter().map(|y| y.max(0.0)).collect();
+        let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
+        let stepped: Vec<f64> = (0..w.len())
+            .map(|i| {
+                let columns = op.weight_offset..op.weight_offset + op.inputs;
+                let (w, v) = (f64::from(w[i]), f64::from(v[i]));
+                let mine = columns.contains(&(i % op.weight_inputs));
+                if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw[i] } else { v }
+            })
+            .collect();
+        let test = |device: &mut crate::cuda::testing::Emulated| {
+            let [x, dy, b] = [&x, &dy, &b].map(|values| device.put(values));
+            let [on_w, on_v] = [&w, &v].map(|values| device.put(values));
+            let (on_y, on_dx) = (device.unwritten(y.len()), device.unwritten(dx.len()));
+            let workspace = device.workspace(workspace_bytes(op, n));
+            let params = device.params(StepParams::new(0.1, 0, n));
+            let first = Epilogue { bias: Some(b), ..Epilogue::plain(on_y) };
+            let second = Epilogue { accumulate: true, relu: true, ..Epilogue::plain(on_y) };
+            device.run(|sink| {
+                forward(op, n, x, on_w, first, workspace, sink);
+                forward(op, n, x, on_w, second, workspace, sink);
+                backward_data(op, n, dy, on_w, on_dx, workspace, sink);
+                update(op, n, [x, dy], &sgd, [on_v, on_w], params, sink);
+            });
+            close(&device.get(on_y), &clipped, 2e-6);
+            close(&device.get(on_dx), &dx, 2e-6);
+            close(&device.get(on_v), &stepped, 2e-6);
+            let moved = (0..w.len()).map(|i| {
+                let still = f64::from(v[i]) == stepped[i];
+                f64::from(w[i]) + if still { 0.0 } else { stepped[i] }
+            });
+            close(&device.get(on_w), &moved.collect::<Vec<_>>(), 2e-6);
+        };
+        if every_schedule { on_every_schedule(test) } else { once(test) }
+    }
+
+    fn linear(inputs: usize, outputs: usize, before: usize, after: usize) -> Linear {
+        let weight_inputs = before + inputs + after;
+        let dtype = Dtype::F32;
+        Linear { inputs, outputs, weight_inputs, weight_offset: before, dtype }
+    }
+
+    #[test]
+    fn sources_edges_and_split_terms_agree_with_the_formulas() {
+        agrees(&linear(1, 1, 0, 0), 1, true);
+        agrees(&linear(7, 9, 4, 3), 5, true);
+        // Quads at both ends, terms in several parts; more than a tile of everything.
+        agrees(&linear(300, 68, 8, 4), 3, true);
+        agrees(&linear(67, 133, 1, 0), 66, true);
+    }
+
+    #[test]
+    fn fc8_of_2012_agrees_with_the_formulas() {
+        agrees(&linear(2048, 1000, 2048, 0), 2, false);
+    }
+
+    #[test]
+    fn the_biases_gradient_is_the_sum_over_rows() {
+        for (n, k, area) in [(1, 1, 1), (5, 33, 1), (3, 40, 171), (2, 5, 300)] {
+            let dy = noise(1, n * k * area);
+            let mut wanted = vec![0.0; k];
+            dy.iter().enumerate().for_each(|(i, dy)| wanted[i % k] += f64::from(*dy));
+            on_every_schedule(|device| {
+                let (dy, db) = (device.put(&dy), device.unwritten(k));
+                let workspace = device.workspace(bias_workspace_bytes(n, k, area));
+                device.run(|sink| bias_backward(n, k, area, dy, db, workspace, sink));
+                close(&device.get(db), &wanted, 2e-6);
+            });
+        }
+    }
 }

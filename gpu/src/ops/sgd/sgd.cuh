@@ -2,7 +2,9 @@
 #pragma once
 #include "../../cuda/prim.cuh"
 
-struct Rates { float momentum, decay, rate; };  // the decay times the rate
+struct Rates {
+    float momentum, decay, rate;
+};  // the decay times the rate
 
 DEV Rates rates_of(float momentum, float decay, const StepParams *params) {
     return {momentum, __fmul_rn(decay, params->rate), params->rate};
