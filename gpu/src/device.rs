@@ -4,10 +4,18 @@
 //! comes out lies as stated. A device owns its workers; calls return when their result may be used by
 //! the next call on the same device.
 
-use crate::ops::{
-    conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
+use crate::{
+    cuda::probe::Unusable,
+    ops::{
+        conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
+    },
 };
-use std::{fmt::Debug, ops::DerefMut, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    ops::DerefMut,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What a device could not do.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +29,9 @@ pub enum DeviceError {
         /// What was asked for, in bytes.
         wanted_bytes: usize,
     },
+    /// There is no such device.
+    #[error(transparent)]
+    Unusable(Unusable),
     /// The device failed in something that had been asked of it before: devices that work on their own
     /// tell it when they are asked next.
     #[error("{device}: {doing}: {reason}")]
@@ -136,6 +147,19 @@ pub struct Step {
     pub step: u64,
 }
 
+/// What a stream of a device did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The stream.
+    pub stream: &'static str,
+    /// What it did: of kernels, the first of a run.
+    pub name: &'static str,
+    /// When it began.
+    pub began: Instant,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// How far a device is, counted over all batches since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -174,6 +198,11 @@ pub trait Device: Sized + Send + 'static {
     fn home(&self) -> Home {
         Home::default()
     }
+    /// The name of its memory, which devices may share, and the bytes that are free of it; none if that
+    /// is not known.
+    fn memory(&self) -> Option<(String, usize)> {
+        None
+    }
     /// A zeroed buffer of `len` floats.
     ///
     /// # Errors
@@ -196,7 +225,13 @@ pub trait Device: Sized + Send + 'static {
     fn download_rows(&mut self, _layout: RowLayout, src: &Self::Buffer, dst: &mut [f32]) {
         self.download(src, dst);
     }
-    /// Copies activations of `area` pixels a channel to `dst`, `[n, channels, area]`.
+    /// Copies activations, `[n, channels, area]` in `src`.
+    fn upload_channels(
+        &mut self, _channels: usize, _area: usize, dst: &mut Self::Buffer, src: &[f32],
+    ) {
+        self.upload(dst, src);
+    }
+    /// The way back.
     fn download_channels(
         &mut self, _channels: usize, _area: usize, src: &Self::Buffer, dst: &mut [f32],
     ) {
@@ -229,6 +264,8 @@ pub trait Device: Sized + Send + 'static {
     /// A batch begins: `pixels` are lent until it is [read](Progress::read), `labels` are the classes of
     /// its first rows, the others do not count.
     fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step);
+    /// The way back begins.
+    fn turn(&mut self) {}
     /// All of the batch has been asked for.
     fn end(&mut self);
     /// How far the device is.
@@ -239,6 +276,21 @@ pub trait Device: Sized + Send + 'static {
     /// The score of the oldest batch that is done and whose score was not asked for; of none, if the
     /// device has not computed a softmax in it.
     fn score(&mut self) -> Score;
+    /// Seconds of the way there and of the way back of the batch whose score was asked for last, where
+    /// the calls' own tell nothing.
+    fn seconds(&mut self) -> Option<[f64; 2]> {
+        None
+    }
+    /// Keeps what its streams do from here on, for [`Device::spans`]: of no use on a device that does all
+    /// in the calls.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn watch(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    /// Tells what its streams have done since the last call.
+    fn spans(&mut self, _each: &mut dyn FnMut(Span)) {}
     /// It has failed or fallen silent: nothing is waited for any more, not even to free its memory.
     fn give_up(&mut self) {}
     /// What the user should hear of the device, since the last call.

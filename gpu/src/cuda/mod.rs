@@ -7,9 +7,29 @@
 //! weights of linear layers `[k, c]`, with `c` in the order in which activations lie. Only pictures
 //! are `[n, c, h, w]`, as the pipeline writes them.
 
+pub mod probe;
 pub mod launch;
 pub mod layout;
 pub mod tile;
 pub mod images;
+pub mod libraries;
+mod context;
+mod memory;
+mod module;
+mod graph;
+mod queues;
+mod timeline;
+mod parcel;
+mod buffer;
+mod batch;
+mod board;
+mod steps;
+mod device;
+mod measure;
 #[cfg(test)]
 pub(crate) mod testing;
+
+pub use board::Cuda;
+pub use buffer::Buffer;
+pub use memory::Pinned;
+pub use parcel::Parcel;

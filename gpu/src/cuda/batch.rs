@@ -1,0 +1,141 @@
+//! What belongs to one batch on its way through a GPU: what it is computed with, what it scored, and
+//! when it was read and done.
+
+use super::{
+    context::{Context, Event},
+    launch::StepParams,
+    memory::{Memory, Pinned},
+};
+use crate::{
+    device::{Demand, DeviceError},
+    ops::softmax::{Score, cuda::RowScore},
+};
+use std::sync::Arc;
+
+/// Labels of rows that do not count.
+const NO_CLASS: u32 = u32::MAX;
+
+/// The host's side of a batch. There are as many as may be on their way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    labels: Pinned,
+    params: Pinned,
+    scores: Pinned,
+    /// Rows that a softmax scored.
+    pub(super) scored: usize,
+    /// The pictures are on the GPU.
+    pub(super) read: Event,
+    /// The GPU begins to compute it.
+    pub(super) began: Event,
+    /// The way back begins.
+    pub(super) turned: Event,
+    /// All is done, and the scores are here.
+    pub(super) done: Event,
+}
+
+impl Batch {
+    pub(super) fn new(context: &Arc<Context>, rows: usize) -> Result<Self, DeviceError> {
+        Ok(Self {
+            labels: Pinned::new(context, rows * size_of::<u32>())?,
+            params: Pinned::new(context, size_of::<StepParams>())?,
+            scores: Pinned::new(context, rows * size_of::<RowScore>())?,
+            scored: 0,
+            read: Event::new(context)?,
+            began: Event::timed(context)?,
+            turned: Event::timed(context)?,
+            done: Event::timed(context)?,
+        })
+    }
+
+    /// Writes what the batch is computed with; the one before in this place must be done.
+    pub(super) fn set(&mut self, labels: &[u32], params: StepParams) {
+        let all: &mut [u32] = bytemuck::cast_slice_mut(&mut self.labels);
+        let (given, rest) = all.split_at_mut(labels.len());
+        given.copy_from_slice(labels);
+        rest.fill(NO_CLASS);
+        self.params.copy_from_slice(bytemuck::bytes_of(&params));
+        self.scored = 0;
+    }
+
+    pub(super) fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    pub(super) fn params(&self) -> &[u8] {
+        &self.params
+    }
+
+    /// Where the scores of `rows` rows go.
+    pub(super) fn scores_mut(&mut self, rows: usize) -> &mut [u8] {
+        &mut self.scores[..rows * size_of::<RowScore>()]
+    }
+
+    /// Seconds of the way there and of the way back of a batch that is done.
+    pub(super) fn seconds(&self) -> Option<[f64; 2]> {
+        let seconds = |ms: f32| f64::from(ms) * 1e-3;
+        let there = self.turned.since_ms(&self.began).ok()?;
+        let back = self.done.since_ms(&self.turned).ok()?;
+        Some([seconds(there), seconds(back)])
+    }
+
+    /// The score of a batch that is done.
+    pub(super) fn score(&self) -> Score {
+        let rows: &[RowScore] = bytemuck::cast_slice(&self.scores);
+        rows[..self.scored].iter().copied().collect()
+    }
+}
+
+/// The GPU's side, which one batch has at a time.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// The pictures as the host wrote them.
+    pub(super) pictures: Memory,
+    /// The same by squares as large as the first layer's stride.
+    pub(super) packed: Memory,
+    pub(super) labels: Memory,
+    pub(super) params: Memory,
+    pub(super) scores: Memory,
+    /// The pictures are packed: the next ones may come.
+    pub(super) free: Event,
+}
+
+impl Feed {
+    pub(super) fn new(context: &Arc<Context>, demand: &Demand) -> Result<Self, DeviceError> {
+        let bytes = FeedBytes::of(demand);
+        Ok(Self {
+            pictures: Memory::new(context, bytes.pictures)?,
+            packed: Memory::new(context, bytes.packed)?,
+            labels: Memory::new(context, bytes.labels)?,
+            params: Memory::new(context, size_of::<StepParams>())?,
+            scores: Memory::new(context, bytes.scores)?,
+            free: Event::new(context)?,
+        })
+    }
+}
+
+/// What a [`Feed`] takes, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FeedBytes {
+    pictures: usize,
+    packed: usize,
+    labels: usize,
+    scores: usize,
+}
+
+impl FeedBytes {
+    pub(super) fn of(demand: &Demand) -> Self {
+        use crate::ops::conv;
+        let floats = |len: usize| demand.batch * len * size_of::<f32>();
+        let first = demand.convs.first();
+        Self {
+            pictures: floats(first.map_or(0, crate::ops::conv::Conv::x_len)),
+            packed: floats(first.map_or(0, conv::cuda::packed_x_len)),
+            labels: demand.batch * size_of::<u32>(),
+            scores: demand.batch * size_of::<RowScore>(),
+        }
+    }
+
+    pub(super) fn sum(self) -> usize {
+        self.pictures + self.packed + self.labels + self.scores
+    }
+}

@@ -1,0 +1,327 @@
+//! [`Cuda`]: one GPU as a device, and how it does what the device trait asks.
+//!
+//! Every call is put on a stream and returns; what fails is kept, all later calls do nothing, and
+//! [`progress`](crate::device::Device::progress) tells.
+
+use super::{
+    batch::{Batch, Feed},
+    buffer::Buffer,
+    context::{Context, Event},
+    graph::Graphs,
+    images::{self, Kind},
+    launch::{Launch, Ptr},
+    memory::{Memory, Pinned},
+    module::Kernels,
+    parcel::{Parcel, Way},
+    probe::{Found, Gpu},
+    queues::Queues,
+    steps::workspace_bytes,
+    timeline::Timeline,
+};
+use crate::{
+    device::{Demand, DeviceError, Progress},
+    ops::conv::Conv,
+};
+use cudarc::driver::{DriverError, result};
+use std::{cell::RefCell, sync::Arc};
+
+/// Batches on their way: one in work, and one that is asked for meanwhile.
+pub(super) const BATCHES: usize = 1 + 1;
+/// Parcels that are unpacked in as many batches, at most: 2 ways at 16 layers, and as many again.
+pub(super) const ARRIVALS: usize = 64;
+
+/// One GPU.
+#[derive(Debug)]
+pub struct Cuda {
+    gpu: Gpu,
+    image: &'static str,
+    pub(super) context: Arc<Context>,
+    kernels: Kernels,
+    graphs: Graphs,
+    pub(super) queues: Queues,
+    pub(super) rooms: Option<Rooms>,
+    /// What went wrong first.
+    pub(super) failed: Option<DeviceError>,
+    pub(super) begun: u64,
+    pub(super) scored: u64,
+    pub(super) progress: Progress,
+    /// Of the batch whose score was taken last.
+    pub(super) seconds: Option<[f64; 2]>,
+    /// If someone watches.
+    pub(super) timeline: Option<Timeline>,
+    pub(super) unpacked: u64,
+    /// Of the newest parcels.
+    pub(super) arrivals: Vec<Event>,
+    remarks: RefCell<Vec<String>>,
+}
+
+/// What [`Cuda::reserve`](crate::device::Device::reserve) allocates.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) feed: Feed,
+    pub(super) batches: [Batch; BATCHES],
+    workspace: Memory,
+    /// What reads the pictures.
+    pub(super) first: Option<Conv>,
+    pub(super) rows: usize,
+    pub(super) classes: usize,
+}
+
+impl Cuda {
+    /// GPU `index` of those that were found.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or it cannot be used.
+    pub fn open(found: &Found, index: usize) -> Result<Self, DeviceError> {
+        let gpu = found.usable(index).map_err(DeviceError::Unusable)?.clone();
+        let context = Context::new(index)?;
+        // The emulated driver of the tests loads PTX only.
+        let kind = match std::env::var("ALEXNET_KERNELS") {
+            Ok(kind) if kind == "ptx" => Kind::Ptx,
+            _ => Kind::Any,
+        };
+        let image = images::pick(gpu.capability, kind).ok_or_else(|| DeviceError::Failed {
+            device: context.name().into(),
+            doing: "choosing its kernels",
+            reason: "ALEXNET_KERNELS=ptx, and its PTX is for compute capability 8.0".into(),
+        })?;
+        let kernels = Kernels::load(&context, &image.bytes)?;
+        let arrivals = (0..ARRIVALS).map(|_| Event::new(&context)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            queues: Queues::new(&context)?,
+            gpu,
+            image: image.name,
+            context,
+            kernels,
+            graphs: Graphs::default(),
+            rooms: None,
+            failed: None,
+            begun: 0,
+            scored: 0,
+            progress: Progress::default(),
+            seconds: None,
+            timeline: None,
+            unpacked: 0,
+            arrivals,
+            remarks: RefCell::default(),
+        })
+    }
+
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The name of the image that its kernels are of.
+    pub fn image(&self) -> &'static str {
+        self.image
+    }
+
+    pub(super) fn remark(&self, text: String) {
+        let mut remarks = self.remarks.borrow_mut();
+        if !remarks.contains(&text) {
+            remarks.push(text);
+        }
+    }
+
+    pub(super) fn take_remarks(&mut self) -> Vec<String> {
+        self.remarks.take()
+    }
+
+    /// Keeps the first error; returns what there is to go on with.
+    pub(super) fn keep<T>(
+        &mut self, doing: &'static str, done: Result<T, DriverError>,
+    ) -> Option<T> {
+        match self.context.check(doing, done) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Whether there is no use in going on.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    pub(super) fn pin(&self, bytes: usize) -> Result<Pinned, DeviceError> {
+        let (slot, refused) = Pinned::or_pageable(&self.context, bytes)?;
+        if let Some(refused) = refused {
+            self.remark(format!(
+                "batches lie in pageable memory, which is copied more slowly: {refused}; \
+                 `ulimit -l` says how much may be pinned"
+            ));
+        }
+        Ok(slot)
+    }
+
+    pub(super) fn reserve_rooms(&mut self, demand: &Demand) -> Result<(), DeviceError> {
+        let batch = || Batch::new(&self.context, demand.batch);
+        self.rooms = Some(Rooms {
+            feed: Feed::new(&self.context, demand)?,
+            batches: [batch()?, batch()?],
+            workspace: Memory::new(&self.context, workspace_bytes(demand))?,
+            first: demand.convs.first().copied(),
+            rows: demand.batch,
+            classes: demand.classes,
+        });
+        Ok(())
+    }
+
+    pub(super) fn workspace(&self) -> Ptr {
+        self.rooms().workspace.ptr()
+    }
+
+    pub(super) fn params(&self) -> Ptr {
+        self.rooms().feed.params.ptr()
+    }
+
+    pub(super) fn labels(&self) -> Ptr {
+        self.rooms().feed.labels.ptr()
+    }
+
+    pub(super) fn scores(&self) -> Ptr {
+        self.rooms().feed.scores.ptr()
+    }
+
+    pub(super) fn packed(&self) -> Ptr {
+        self.rooms().feed.packed.ptr()
+    }
+
+    pub(super) fn pictures(&self) -> Ptr {
+        self.rooms().feed.pictures.ptr()
+    }
+
+    pub(super) fn rooms(&self) -> &Rooms {
+        self.rooms.as_ref().expect("reserved before the first batch")
+    }
+
+    /// Puts a kernel behind all others, with the run that it belongs to.
+    pub(super) fn launch(&mut self, launch: &Launch) {
+        if !self.has_failed() {
+            self.graphs.push(launch);
+        }
+    }
+
+    /// Ends the run of launches: what is asked of `compute` next is behind them.
+    pub(super) fn flush(&mut self) {
+        if self.has_failed() {
+            self.graphs.clear();
+            return;
+        }
+        let Self { graphs, kernels, queues, context, timeline, .. } = self;
+        let Some(first) = graphs.first() else { return };
+        let mut doing = first;
+        let mut launches = || {
+            let launched = graphs.flush(kernels, &queues.compute, context);
+            launched.map_err(|(kernel, error)| {
+                doing = kernel;
+                error
+            })
+        };
+        let launched = match timeline {
+            Some(timeline) => timeline.span("compute", &queues.compute, first, launches),
+            None => launches(),
+        };
+        self.keep(doing, launched);
+    }
+
+    /// The address of what op `op` writes, once it may.
+    pub(super) fn write(&mut self, buffer: &Buffer, op: u64) -> Ptr {
+        if let Some(event) = buffer.take_leaving() {
+            self.flush();
+            let waits = self.queues.compute.wait(&event);
+            self.keep("waiting for a parcel to leave", waits);
+        }
+        buffer.read_by(op)
+    }
+
+    /// Copies to the GPU and waits for it.
+    pub(super) fn write_now(&mut self, dst: &Buffer, src: &[f32]) {
+        assert!(src.len() <= dst.len(), "{} floats into {}", src.len(), dst.len());
+        if src.is_empty() || self.has_failed() {
+            return;
+        }
+        self.flush();
+        let op = self.queues.count();
+        let (to, stream) = (self.write(dst, op), self.queues.compute.handle());
+        let bound = self.context.bind();
+        self.failed = self.failed.take().or(bound.err());
+        // SAFETY: `dst` is long enough; both stay until the stream was waited for.
+        let copied = unsafe { result::memcpy_htod_async(to.0, src, stream) };
+        let copied = copied.and_then(|()| self.queues.compute.synchronize());
+        self.keep("copying to the GPU", copied);
+    }
+
+    /// Waits for all that was asked, and copies from the GPU.
+    pub(super) fn read_now(&mut self, src: &Buffer, dst: &mut [f32]) {
+        assert!(dst.len() <= src.len(), "{} floats of {}", dst.len(), src.len());
+        if dst.is_empty() || self.has_failed() {
+            return;
+        }
+        self.flush();
+        let op = self.queues.count();
+        let (from, stream) = (src.read_by(op), self.queues.compute.handle());
+        let bound = self.context.bind();
+        self.failed = self.failed.take().or(bound.err());
+        // SAFETY: `src` is long enough; both stay until the stream was waited for.
+        let copied = unsafe { result::memcpy_dtoh_async(dst, from.0, stream) };
+        let copied = copied.and_then(|()| self.queues.compute.synchronize());
+        self.keep("copying from the GPU", copied);
+    }
+
+    /// Parcels from `from` to `to`.
+    pub(super) fn parcels_between(
+        from: &Self, to: &Self, count: usize, len: usize,
+    ) -> Result<Vec<Parcel>, DeviceError> {
+        let way = Way::between(&from.context, &to.context)?;
+        from.remark(format!(
+            "{} -> {}: the exchange goes by {}",
+            from.context.name(),
+            to.context.name(),
+            way.describe()
+        ));
+        (0..count).map(|_| Parcel::new(&from.context, &to.context, way, len)).collect()
+    }
+
+    pub(super) fn fill(&mut self, src: &Buffer, len: usize, parcel: &mut Parcel) {
+        assert!(len <= src.len(), "{len} floats of {}", src.len());
+        if self.has_failed() {
+            return;
+        }
+        self.flush();
+        let timeline = self.timeline.as_mut();
+        let filled = self
+            .queues
+            .out_follows()
+            .and_then(|()| parcel.fill(src.ptr(), len, &self.queues.out, timeline));
+        if let Some(filled) = self.keep("sending a parcel", filled) {
+            src.leaves_until(filled);
+        }
+    }
+
+    pub(super) fn empty(&mut self, parcel: &mut Parcel, len: usize, dst: &Buffer) {
+        assert!(len <= dst.len(), "{len} floats into {}", dst.len());
+        if self.has_failed() {
+            return;
+        }
+        self.flush();
+        let arrived = &self.arrivals[self.unpacked as usize % ARRIVALS];
+        let queues = &mut self.queues;
+        let timeline = self.timeline.as_mut();
+        let emptied = || {
+            queues.inward_follows(dst.used())?;
+            if let Some(event) = dst.take_leaving() {
+                queues.inward.wait(&event)?;
+            }
+            parcel.empty(dst.ptr(), len, &queues.inward, timeline)?;
+            queues.inward.record(arrived)?;
+            queues.compute.wait(arrived)
+        };
+        let emptied = emptied();
+        self.unpacked += 1;
+        self.keep("receiving a parcel", emptied);
+    }
+}

@@ -1,0 +1,229 @@
+//! A GPU's context, bound to the thread that calls, and its streams and events: each freed when it is
+//! dropped, unless the GPU was given up.
+//!
+//! The driver's own tracking of who uses what is not used: all order between streams is ours.
+
+use super::probe::says;
+use crate::device::DeviceError;
+use cudarc::driver::{
+    DriverError, result,
+    result::stream::StreamKind,
+    sys::{self, CUevent_flags, CUresult},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The context that everything on one GPU shares.
+#[derive(Debug)]
+pub(super) struct Context {
+    device: sys::CUdevice,
+    handle: sys::CUcontext,
+    name: String,
+    /// Whether the GPU has failed or fallen silent. Then nothing is freed: that would wait for it, and
+    /// the end of the process frees all.
+    lost: AtomicBool,
+}
+
+// SAFETY: the driver's handles belong to the process, and its functions may be called from any thread.
+unsafe impl Send for Context {}
+// SAFETY: as above; what changes is atomic.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The primary context of GPU `index`, which [`super::probe`] has found.
+    pub(super) fn new(index: usize) -> Result<Arc<Self>, DeviceError> {
+        let name = format!("gpu {index}");
+        let failed = |error| failed(&name, "opening it", error);
+        let device = result::device::get(index as i32).map_err(failed)?;
+        // SAFETY: the driver just gave us the device; `drop` releases the context.
+        let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let context = Self { device, handle, name, lost: AtomicBool::new(false) };
+        context.bind()?;
+        Ok(Arc::new(context))
+    }
+
+    /// Makes it this thread's.
+    pub(super) fn bind(&self) -> Result<(), DeviceError> {
+        // SAFETY: the handle lives as long as `self`.
+        self.check("binding it to a thread", unsafe { result::ctx::set_current(self.handle) })
+    }
+
+    /// What an error of the driver means here.
+    pub(super) fn check<T>(
+        &self, doing: &'static str, done: Result<T, DriverError>,
+    ) -> Result<T, DeviceError> {
+        done.map_err(|error| failed(&self.name, doing, error))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn handle(&self) -> sys::CUcontext {
+        self.handle
+    }
+
+    /// Free and total memory in bytes.
+    pub(super) fn memory(&self) -> Result<(usize, usize), DeviceError> {
+        self.bind()?;
+        self.check("asking for its memory", result::mem_get_info())
+    }
+
+    /// Nothing more is asked of the GPU.
+    pub(super) fn give_up(&self) {
+        self.lost.store(true, Ordering::Relaxed); // it orders nothing else
+    }
+
+    /// Frees something with this context bound, unless the GPU was given up. An error has no one to
+    /// go to, and the end of the process frees all.
+    pub(super) fn free(&self, free: impl FnOnce() -> Result<(), DriverError>) {
+        if !self.lost.load(Ordering::Relaxed) && self.bind().is_ok() {
+            let _ = free();
+        }
+    }
+
+    /// Whether `self` may read and write memory of `peer`, which is opened for it.
+    pub(super) fn reaches(&self, peer: &Self) -> Result<bool, DeviceError> {
+        if self.handle == peer.handle {
+            return Ok(true);
+        }
+        let mut can = 0;
+        // SAFETY: writes one integer to where it is told; both devices came from the driver.
+        let asked =
+            unsafe { sys::cuDeviceCanAccessPeer(&raw mut can, self.device, peer.device) };
+        self.check("asking for a peer", asked.result())?;
+        if can == 0 {
+            return Ok(false);
+        }
+        self.bind()?;
+        // SAFETY: our context is bound, the peer's lives as long as `peer`.
+        match unsafe { sys::cuCtxEnablePeerAccess(peer.handle, 0) } {
+            CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(true),
+            // What can be asked may still be refused, as by a virtual machine.
+            CUresult::CUDA_ERROR_PEER_ACCESS_UNSUPPORTED
+            | CUresult::CUDA_ERROR_TOO_MANY_PEERS => Ok(false),
+            done => self.check("opening a peer's memory", done.result()).map(|()| true),
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let device = self.device;
+        // SAFETY: retained once, in `new`; whatever used it held the Arc.
+        self.free(|| unsafe { result::primary_ctx::release(device) });
+    }
+}
+
+fn failed(device: &str, doing: &'static str, error: DriverError) -> DeviceError {
+    DeviceError::Failed { device: device.into(), doing, reason: says(error) }
+}
+
+/// Work in order, beside that of other streams.
+#[derive(Debug)]
+pub(super) struct Stream {
+    context: Arc<Context>,
+    handle: sys::CUstream,
+}
+
+// SAFETY: as for `Context`.
+unsafe impl Send for Stream {}
+// SAFETY: as for `Context`.
+unsafe impl Sync for Stream {}
+
+impl Stream {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self, DeviceError> {
+        context.bind()?;
+        let made = result::stream::create(StreamKind::NonBlocking);
+        let handle = context.check("making a stream", made)?;
+        Ok(Self { context: Arc::clone(context), handle })
+    }
+
+    pub(super) fn handle(&self) -> sys::CUstream {
+        self.handle
+    }
+
+    /// What is asked of it from here on happens after what `event` was last recorded behind.
+    pub(super) fn wait(&self, event: &Event) -> Result<(), DriverError> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: both handles live as long as their owners.
+        unsafe { result::stream::wait_event(self.handle, event.handle, flags) }
+    }
+
+    /// `event` stands behind all that was asked so far.
+    pub(super) fn record(&self, event: &Event) -> Result<(), DriverError> {
+        // SAFETY: both handles live as long as their owners; both are of one context, as the device
+        // that owns them made both.
+        unsafe { result::event::record(event.handle, self.handle) }
+    }
+
+    /// Waits until all that was asked has happened.
+    pub(super) fn synchronize(&self) -> Result<(), DriverError> {
+        // SAFETY: the handle lives as long as `self`.
+        unsafe { result::stream::synchronize(self.handle) }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let handle = self.handle;
+        // SAFETY: made in `new` and destroyed once.
+        self.context.free(|| unsafe { result::stream::destroy(handle) });
+    }
+}
+
+/// A moment of a stream.
+#[derive(Debug)]
+pub(super) struct Event {
+    context: Arc<Context>,
+    handle: sys::CUevent,
+}
+
+// SAFETY: as for `Context`.
+unsafe impl Send for Event {}
+// SAFETY: as for `Context`.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// One that orders only.
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self, DeviceError> {
+        Self::with(context, CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that also tells when.
+    pub(super) fn timed(context: &Arc<Context>) -> Result<Self, DeviceError> {
+        Self::with(context, CUevent_flags::CU_EVENT_DEFAULT)
+    }
+
+    fn with(context: &Arc<Context>, flags: CUevent_flags) -> Result<Self, DeviceError> {
+        context.bind()?;
+        let handle = context.check("making an event", result::event::create(flags))?;
+        Ok(Self { context: Arc::clone(context), handle })
+    }
+
+    /// Whether it has happened; one that was never recorded has.
+    pub(super) fn happened(&self) -> Result<bool, DriverError> {
+        // SAFETY: the handle lives as long as `self`.
+        match unsafe { result::event::query(self.handle) } {
+            Ok(()) => Ok(true),
+            Err(DriverError(CUresult::CUDA_ERROR_NOT_READY)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Milliseconds from `earlier` to this one: both timed, of one context, and happened.
+    pub(super) fn since_ms(&self, earlier: &Self) -> Result<f32, DriverError> {
+        // SAFETY: both handles live as long as their owners.
+        unsafe { result::event::elapsed(earlier.handle, self.handle) }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        let handle = self.handle;
+        // SAFETY: made in `with` and destroyed once.
+        self.context.free(|| unsafe { result::event::destroy(handle) });
+    }
+}

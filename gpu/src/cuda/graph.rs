@@ -1,0 +1,119 @@
+//! Runs of launches between two waits, as graphs: the driver takes a whole run in one call.
+//!
+//! A run is what is launched on a stream while nothing is waited for or recorded. A step has the same runs
+//! each time: what changes from step to step lies in the GPU's memory. So a run that comes for the second
+//! time, launch by launch the same, is captured; from then on its graph is launched in its place.
+
+use super::{
+    context::{Context, Stream},
+    launch::Launch,
+    module::Kernels,
+};
+use cudarc::driver::{DriverError, result, sys};
+use std::sync::Arc;
+
+/// Runs that are remembered: a step of training and one of testing have some 20 each.
+const RUNS_MAX: usize = 256;
+/// Launches that are worth a graph.
+const LAUNCHES_MIN: usize = 2;
+
+/// The launches that were asked for since the last wait, and all runs that were seen before.
+#[derive(Debug, Default)]
+pub(super) struct Graphs {
+    pending: Vec<Launch>,
+    runs: Vec<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    launches: Vec<Launch>,
+    /// Once it has come for the second time, unless the driver refused.
+    graph: Option<Result<Graph, DriverError>>,
+}
+
+impl Graphs {
+    /// One more launch, which is made with the run that it belongs to.
+    pub(super) fn push(&mut self, launch: &Launch) {
+        self.pending.push(*launch);
+    }
+
+    /// The first kernel of the run that is not launched yet.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        self.pending.first().map(|launch| launch.kernel)
+    }
+
+    /// Forgets what was not launched.
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Launches the run that ends here; tells which kernel, or all of a graph, could not be.
+    pub(super) fn flush(
+        &mut self, kernels: &mut Kernels, stream: &Stream, context: &Arc<Context>,
+    ) -> Result<(), (&'static str, DriverError)> {
+        let Self { pending, runs } = self;
+        let known = runs.iter().position(|run| run.launches == *pending);
+        if known.is_none() && pending.len() >= LAUNCHES_MIN && runs.len() < RUNS_MAX {
+            runs.push(Run { launches: pending.clone(), graph: None });
+        }
+        let graph = known.and_then(|at| {
+            let run = &mut runs[at];
+            let capture = || Graph::capture(pending, kernels, stream, context);
+            run.graph.get_or_insert_with(capture).as_ref().ok()
+        });
+        let launched = match graph {
+            Some(graph) => graph.launch(stream).map_err(|error| ("launching a graph", error)),
+            None => pending.iter().try_for_each(|launch| {
+                kernels.launch(stream, launch).map_err(|error| (launch.kernel, error))
+            }),
+        };
+        pending.clear();
+        launched
+    }
+}
+
+/// A run that the driver has taken in.
+#[derive(Debug)]
+struct Graph {
+    context: Arc<Context>,
+    handle: sys::CUgraphExec,
+}
+
+// SAFETY: as for `Context`.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// Captures the launches on `stream`, which makes none of them. All were made before, so that
+    /// nothing is loaded meanwhile.
+    fn capture(
+        launches: &[Launch], kernels: &mut Kernels, stream: &Stream, context: &Arc<Context>,
+    ) -> Result<Self, DriverError> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives, and nobody else uses it.
+        unsafe { result::stream::begin_capture(stream.handle(), mode) }?;
+        let captured = launches.iter().try_for_each(|launch| kernels.launch(stream, launch));
+        // SAFETY: as above; a capture that has begun is ended in any case.
+        let graph = unsafe { result::stream::end_capture(stream.handle()) };
+        captured?;
+        let graph = graph?;
+        let flags = sys::CUgraphInstantiate_flags(0);
+        // SAFETY: the graph was just captured, and is destroyed once it is taken in.
+        let handle = unsafe { result::graph::instantiate(graph, flags) };
+        // SAFETY: as above.
+        unsafe { result::graph::destroy(graph) }?;
+        Ok(Self { context: Arc::clone(context), handle: handle? })
+    }
+
+    fn launch(&self, stream: &Stream) -> Result<(), DriverError> {
+        // SAFETY: both live; the launches' memory does as long as the device.
+        unsafe { result::graph::launch(self.handle, stream.handle()) }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let handle = self.handle;
+        // SAFETY: taken in once, in `capture`.
+        self.context.free(|| unsafe { result::graph::exec_destroy(handle) });
+    }
+}

@@ -1,0 +1,157 @@
+//! Memory of a GPU, and of the host where a GPU's copy engines reach it.
+
+use super::context::Context;
+use super::launch::Ptr;
+use crate::device::DeviceError;
+use cudarc::driver::{
+    DriverError, result,
+    sys::{self, CUresult},
+};
+use memmap2::MmapMut;
+use std::{
+    ops::{Deref, DerefMut},
+    slice,
+    sync::Arc,
+};
+
+/// Memory of a GPU, with whatever was in it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    context: Arc<Context>,
+    start: sys::CUdeviceptr,
+    bytes: usize,
+}
+
+impl Memory {
+    /// `bytes` of it; none at all is no memory.
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self, DeviceError> {
+        let context = Arc::clone(context);
+        if bytes == 0 {
+            return Ok(Self { context, start: 0, bytes });
+        }
+        context.bind()?;
+        // SAFETY: a size above 0, and `drop` frees it.
+        let start = match unsafe { result::malloc_sync(bytes) } {
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                let device = context.name().into();
+                return Err(DeviceError::OutOfMemory { device, wanted_bytes: bytes });
+            }
+            made => context.check("allocating memory", made)?,
+        };
+        Ok(Self { context, start, bytes })
+    }
+
+    /// The same, filled with zeros.
+    pub(super) fn zeroed(context: &Arc<Context>, bytes: usize) -> Result<Self, DeviceError> {
+        let memory = Self::new(context, bytes)?;
+        if bytes > 0 {
+            // SAFETY: the memory is ours and `bytes` long.
+            let zeroed = unsafe { result::memset_d8_sync(memory.start, 0, bytes) };
+            memory.context.check("zeroing memory", zeroed)?;
+        }
+        Ok(memory)
+    }
+
+    pub(super) fn ptr(&self) -> Ptr {
+        Ptr(self.start)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let start = self.start;
+        if self.bytes > 0 {
+            // SAFETY: allocated in `new` and freed once; the driver waits for what uses it.
+            self.context.free(|| unsafe { result::free_sync(start) });
+        }
+    }
+}
+
+/// Memory of the host that the GPU's copy engines read and write while the CPU does something else, or
+/// that they cannot, where the system refuses to pin any.
+#[derive(Debug)]
+pub struct Pinned(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Pinned { context: Arc<Context>, start: *mut u8, bytes: usize },
+    Pageable(MmapMut),
+}
+
+// SAFETY: plain memory, which `self` owns.
+unsafe impl Send for Pinned {}
+// SAFETY: as above; shared, it can only be read.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    /// `bytes` of zeroed memory, pinned for every GPU.
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self, DeviceError> {
+        context.bind()?;
+        // Not write-combined: prepared batches are also read, by `alexnet batch` and tests.
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
+        // SAFETY: a size above 0, and `drop` frees it.
+        let made = unsafe { result::malloc_host(bytes.max(1), flags) };
+        let start = context.check("pinning host memory", made)?.cast::<u8>();
+        // SAFETY: the memory is ours and `bytes` long.
+        unsafe { start.write_bytes(0, bytes) };
+        Ok(Self(Kind::Pinned { context: Arc::clone(context), start, bytes }))
+    }
+
+    /// The same where the system refuses.
+    pub(super) fn or_pageable(
+        context: &Arc<Context>, bytes: usize,
+    ) -> Result<(Self, Option<DeviceError>), DeviceError> {
+        match Self::new(context, bytes) {
+            Ok(pinned) => Ok((pinned, None)),
+            Err(refused) => {
+                let device = context.name();
+                let no_room =
+                    |_| DeviceError::OutOfMemory { device: device.into(), wanted_bytes: bytes };
+                let memory = MmapMut::map_anon(bytes.max(1)).map_err(no_room)?;
+                Ok((Self(Kind::Pageable(memory)), Some(refused)))
+            }
+        }
+    }
+}
+
+impl Deref for Pinned {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            // SAFETY: `bytes` bytes that are ours and initialised.
+            Kind::Pinned { start, bytes, .. } => unsafe {
+                slice::from_raw_parts(*start, *bytes)
+            },
+            Kind::Pageable(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Pinned {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            // SAFETY: as above, and borrowed mutably.
+            Kind::Pinned { start, bytes, .. } => unsafe {
+                slice::from_raw_parts_mut(*start, *bytes)
+            },
+            Kind::Pageable(memory) => memory,
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Kind::Pinned { context, start, .. } = &self.0 {
+            // SAFETY: allocated in `new` and freed once.
+            context.free(|| unsafe { result::free_host(start.cast()) });
+        }
+    }
+}

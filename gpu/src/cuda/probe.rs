@@ -1,0 +1,235 @@
+//! What there is: a driver, GPUs, and whether this program can use them. Nothing here fails where
+//! there is no CUDA, and nothing else of this folder may be called before it has said that there is.
+
+use super::images::{Capability, OLDEST};
+use cudarc::driver::{
+    DriverError, result,
+    sys::{self, CUdevice_attribute as Attribute, CUresult},
+};
+
+/// The oldest driver that takes what the kernels were made with, as `cuDriverGetVersion` counts: CUDA
+/// 12.0, which came with driver 525.
+pub const DRIVER_MIN: i32 = 12_000;
+
+/// One GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its number, as `--gpus` and `CUDA_VISIBLE_DEVICES` count.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Its compute capability.
+    pub capability: Capability,
+    /// Its memory in bytes.
+    pub memory_bytes: usize,
+    /// Its multiprocessors.
+    pub multiprocessors: usize,
+    /// Their highest clock, kHz; 0 if the driver does not tell.
+    pub clock_khz: usize,
+    /// Its memory's highest clock, kHz, likewise.
+    pub memory_clock_khz: usize,
+    /// Bits that its memory hands over at once, likewise.
+    pub memory_bits: usize,
+}
+
+impl Gpu {
+    /// Single-precision operations a second of its multiply-adds, in 10^9, two operations each.
+    pub fn peak_gflops(&self) -> f64 {
+        // Lanes of a multiprocessor, by the compute capability: CUDA's programming guide, "arithmetic
+        // instructions".
+        let lanes = match self.capability {
+            (7, _) | (8, 0) => 64,
+            _ => 128,
+        };
+        (2 * lanes * self.multiprocessors * self.clock_khz) as f64 * 1e-6
+    }
+
+    /// Bytes a second of its memory, in 10^9: two transfers a clock.
+    pub fn peak_gbps(&self) -> f64 {
+        (2 * self.memory_clock_khz * self.memory_bits / 8) as f64 * 1e-6
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The CUDA version of the driver, as 12040.
+    pub driver: i32,
+    /// The GPUs, at least one.
+    pub gpus: Vec<Gpu>,
+}
+
+/// Why there is no GPU to compute on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// No libcuda.
+    #[error("there is no NVIDIA driver: libcuda.so cannot be loaded")]
+    NoDriver,
+    /// A driver without a GPU.
+    #[error("the NVIDIA driver finds no GPU ({reason})")]
+    NoDevice {
+        /// What the driver said.
+        reason: String,
+    },
+    /// A driver that does not take our kernels.
+    #[error("the NVIDIA driver is for CUDA {}, and the kernels need {}", version(*found), version(DRIVER_MIN))]
+    OldDriver {
+        /// Its version.
+        found: i32,
+    },
+    /// A GPU that our kernels are not made for.
+    #[error(
+        "GPU {index}, {name}, has compute capability {}.{}, and the kernels need {}.{}",
+        capability.0, capability.1, OLDEST.0, OLDEST.1
+    )]
+    OldDevice {
+        /// Its number.
+        index: usize,
+        /// Its name.
+        name: String,
+        /// Its compute capability.
+        capability: Capability,
+    },
+    /// A number that no GPU has.
+    #[error("there is no GPU {index}: the driver finds {count}, numbered from 0")]
+    NoSuch {
+        /// The number.
+        index: usize,
+        /// GPUs that there are.
+        count: usize,
+    },
+    /// The driver refused to tell.
+    #[error("the NVIDIA driver failed: {reason}")]
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl Found {
+    /// GPU `index`, if the kernels are made for it.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or it is too old.
+    pub fn usable(&self, index: usize) -> Result<&Gpu, Unusable> {
+        let count = self.gpus.len();
+        let gpu = self.gpus.get(index).ok_or(Unusable::NoSuch { index, count })?;
+        if gpu.capability < OLDEST {
+            let (name, capability) = (gpu.name.clone(), gpu.capability);
+            return Err(Unusable::OldDevice { index, name, capability });
+        }
+        Ok(gpu)
+    }
+}
+
+/// A CUDA version as people write it.
+pub fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// What the driver calls an error, and its words for it.
+pub(super) fn says(error: DriverError) -> String {
+    let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    match (name, text) {
+        (Ok(name), Ok(text)) => format!("{name}: {text}"),
+        _ => format!("error {}", error.0 as u32),
+    }
+}
+
+/// Looks for a driver and its GPUs.
+///
+/// # Errors
+/// If there is nothing to compute on, and what is missing.
+pub fn probe() -> Result<Found, Unusable> {
+    // SAFETY: loads the driver's library, whose initialisers are the system's own.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Unusable::NoDriver);
+    }
+    let failed = |error| Unusable::Failed { reason: says(error) };
+    let no_device = |error: DriverError| match error.0 {
+        CUresult::CUDA_ERROR_NO_DEVICE => Unusable::NoDevice { reason: says(error) },
+        _ => failed(error),
+    };
+    result::init().map_err(no_device)?;
+    let mut driver = 0;
+    // SAFETY: writes one integer to where it is told.
+    unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(failed)?;
+    if driver < DRIVER_MIN {
+        return Err(Unusable::OldDriver { found: driver });
+    }
+    let count = result::device::get_count().map_err(no_device)?;
+    if count == 0 {
+        return Err(Unusable::NoDevice { reason: "it counts 0".into() });
+    }
+    let gpus = (0..count).map(gpu).collect::<Result<_, _>>().map_err(failed)?;
+    Ok(Found { driver, gpus })
+}
+
+fn gpu(index: i32) -> Result<Gpu, DriverError> {
+    let device = result::device::get(index)?;
+    // SAFETY: the driver just gave us the device.
+    let attribute = |which| unsafe { result::device::get_attribute(device, which) };
+    let known = |which| attribute(which).map_or(0, |value| value as usize);
+    Ok(Gpu {
+        index: index as usize,
+        name: result::device::get_name(device)?,
+        capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
+        ),
+        // SAFETY: as above.
+        memory_bytes: unsafe { result::device::total_mem(device) }?,
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
+            as usize,
+        clock_khz: known(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
+        memory_clock_khz: known(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE),
+        memory_bits: known(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_answers_whatever_the_machine_has() {
+        match probe() {
+            Ok(found) => assert!(!found.gpus.is_empty() && found.driver >= DRIVER_MIN),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn gpus_that_are_missing_or_too_old_are_named() {
+        let gpu = |index, capability| Gpu {
+            index,
+            name: "Some GPU".into(),
+            capability,
+            memory_bytes: 1 << 30,
+            multiprocessors: 108,
+            clock_khz: 1_410_000,
+            memory_clock_khz: 1_215_000,
+            memory_bits: 5120,
+        };
+        let found = Found { driver: 12_040, gpus: vec![gpu(0, (7, 0)), gpu(1, (6, 1))] };
+        assert_eq!(found.usable(0).map(|gpu| gpu.index), Ok(0));
+        // An A100's data sheet: 19.5 TFLOP/s and, with 40 GB, 1555 GB/s.
+        let a100 = gpu(0, (8, 0));
+        assert_eq!((a100.peak_gflops().round(), a100.peak_gbps().round()), (19492.0, 1555.0));
+        let told = [1, 2].map(|i| found.usable(i).expect_err("unusable").to_string());
+        assert_eq!(
+            told,
+            [
+                "GPU 1, Some GPU, has compute capability 6.1, and the kernels need 7.0",
+                "there is no GPU 2: the driver finds 2, numbered from 0"
+            ]
+        );
+        let old = Unusable::OldDriver { found: 11_080 };
+        assert_eq!(
+            old.to_string(),
+            "the NVIDIA driver is for CUDA 11.8, and the kernels need 12.0"
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! Batches on a GPU: how one begins and ends, and how far all are.
+
+use super::{
+    board::{ARRIVALS, BATCHES, Cuda},
+    launch::StepParams,
+};
+use crate::{
+    device::{Demand, DeviceError, Progress, Step},
+    ops::{conv::Conv, softmax::Score},
+};
+use cudarc::driver::{DriverError, result};
+use std::sync::Arc;
+
+impl Cuda {
+    /// Has the batch's pictures and labels copied; returns by what convolution the pictures are to be
+    /// packed, and how many.
+    pub(super) fn begin_batch(
+        &mut self, pixels: &[f32], labels: &[u32], step: Step,
+    ) -> Option<(Conv, usize)> {
+        self.flush();
+        let bound = self.context.bind();
+        self.failed = self.failed.take().or(bound.err());
+        if self.has_failed() {
+            return None;
+        }
+        let rooms = self.rooms.as_mut().expect("reserved before the first batch");
+        let counted = labels.iter().filter(|label| (**label as usize) < rooms.classes).count();
+        let params = StepParams::new(step.rate, step.step, counted);
+        let batch = &mut rooms.batches[self.begun as usize % BATCHES];
+        batch.set(labels, params);
+        let (feed, queues, timeline) = (&rooms.feed, &self.queues, &mut self.timeline);
+        let bytes: &[u8] = bytemuck::cast_slice(pixels);
+        assert_eq!(bytes.len(), feed.pictures.bytes(), "pictures of another size");
+        let mut copied = || {
+            let (copy, compute) = (&queues.copy, &queues.compute);
+            copy.wait(&feed.free)?;
+            let pictures = feed.pictures.ptr().0;
+            // SAFETY: the slot is lent until `read` has happened; the memory is as long.
+            let copies =
+                || unsafe { result::memcpy_htod_async(pictures, bytes, copy.handle()) };
+            match timeline {
+                Some(timeline) => timeline.span("copy", copy, "pictures", copies)?,
+                None => copies()?,
+            }
+            copy.record(&batch.read)?;
+            // SAFETY: the batch's own memory is written again when the batch is done only.
+            unsafe {
+                result::memcpy_htod_async(feed.labels.ptr().0, batch.labels(), compute.handle())
+            }?;
+            // SAFETY: as above.
+            unsafe {
+                result::memcpy_htod_async(feed.params.ptr().0, batch.params(), compute.handle())
+            }?;
+            compute.wait(&batch.read)?;
+            compute.record(&batch.began)
+        };
+        let copied = copied();
+        let first = rooms.first.map(|op| (op, rooms.rows));
+        self.keep("copying a batch", copied).and(first)
+    }
+
+    /// The pictures are packed behind all that was asked: others may come.
+    pub(super) fn free_pictures(&mut self) {
+        self.flush();
+        let free = &self.rooms.as_ref().expect("reserved").feed.free;
+        let recorded = self.queues.compute.record(free);
+        self.keep("freeing the pictures", recorded);
+    }
+
+    /// The way back begins.
+    pub(super) fn turn_back(&mut self) {
+        self.flush();
+        let rooms = self.rooms.as_ref().expect("reserved before the first batch");
+        let batch = &rooms.batches[self.begun as usize % BATCHES];
+        let turned = self.queues.compute.record(&batch.turned);
+        self.keep("turning back", turned);
+    }
+
+    /// The softmax has scored `rows` rows.
+    pub(super) fn scores_of(&mut self, rows: usize) {
+        let rooms = self.rooms.as_mut().expect("reserved");
+        rooms.batches[self.begun as usize % BATCHES].scored = rows;
+    }
+
+    pub(super) fn end_batch(&mut self) {
+        self.flush();
+        let rooms = self.rooms.as_mut().expect("reserved before the first batch");
+        let batch = &mut rooms.batches[self.begun as usize % BATCHES];
+        self.begun += 1;
+        if self.failed.is_some() {
+            return;
+        }
+        let (rows, scores, compute) = (batch.scored, &rooms.feed.scores, &self.queues.compute);
+        let scored = if rows > 0 {
+            let to = batch.scores_mut(rows);
+            // SAFETY: both are as long, and the batch is read when it is done only.
+            unsafe { result::memcpy_dtoh_async(to, scores.ptr().0, compute.handle()) }
+        } else {
+            Ok(())
+        };
+        let done = scored.and_then(|()| compute.record(&batch.done));
+        self.keep("ending a batch", done);
+    }
+
+    pub(super) fn look(&mut self) -> Result<Progress, DeviceError> {
+        if let Some(error) = self.failed.take() {
+            self.context.give_up();
+            return Err(error);
+        }
+        let looked = self.count_events();
+        let context = Arc::clone(&self.context);
+        looked.map_err(|error| {
+            context.give_up();
+            let failed = context.check("computing", Err::<(), _>(error));
+            failed.expect_err("an error")
+        })
+    }
+
+    fn count_events(&mut self) -> Result<Progress, DriverError> {
+        let Some(rooms) = &self.rooms else { return Ok(self.progress) };
+        let progress = &mut self.progress;
+        let batch = |number: u64| &rooms.batches[number as usize % BATCHES];
+        // In this order: of a batch that is done, all else is seen to have happened, too.
+        while progress.done < self.begun && batch(progress.done).done.happened()? {
+            progress.done += 1;
+        }
+        while progress.unpacked < self.unpacked
+            && self.arrivals[progress.unpacked as usize % ARRIVALS].happened()?
+        {
+            progress.unpacked += 1;
+        }
+        while progress.read < self.begun && batch(progress.read).read.happened()? {
+            progress.read += 1;
+        }
+        Ok(*progress)
+    }
+
+    pub(super) fn take_score(&mut self) -> Score {
+        let batch = &self.rooms().batches[self.scored as usize % BATCHES];
+        let (score, seconds) = (batch.score(), batch.seconds());
+        self.seconds = seconds;
+        self.scored += 1;
+        score
+    }
+}
+
+/// Bytes that the ops need, one after the other.
+pub(super) fn workspace_bytes(demand: &Demand) -> usize {
+    use crate::ops::{conv, finish, linear};
+    let n = demand.batch;
+    let convs = demand.convs.iter().map(|op| conv::cuda::workspace_bytes(op, n));
+    let linears = demand.linears.iter().map(|op| {
+        let bias = linear::cuda::bias_workspace_bytes(n, op.outputs, 1);
+        linear::cuda::workspace_bytes(op, n).max(bias)
+    });
+    let finishes = demand.finishes.iter().map(|op| finish::cuda::workspace_bytes(op, n));
+    convs.chain(linears).chain(finishes).max().unwrap_or(0)
+}
