@@ -228,6 +228,7 @@ fn seal(bytes: &[u8]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::Kind;
 
     fn checkpoint() -> Checkpoint {
         let mut config = Config::load("demo", None).expect("a preset");
@@ -252,7 +253,7 @@ mod tests {
                 step: 12,
                 steps_per_epoch: 5,
                 schedule: Schedule { best_error: Some(0.1 + 0.2), ..Schedule::default() },
-                share: Share { towers: 2, threads: 5 },
+                share: Share { towers: 2, threads: 5, device: Kind::Cuda },
                 filter: "bilinear".into(),
                 labels_crc32: 5,
                 algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),

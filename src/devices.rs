@@ -1,14 +1,42 @@
 //! Which devices carry the towers, as the flags say.
 
-use crate::{cli::DeviceKind, render::Hint};
-use anyhow::{Result, ensure};
-use gpu::cpu::Cpu;
+use crate::{
+    cli::{ComputeArgs, DeviceKind},
+    config::Dtype,
+    render::{Hint, Usage},
+};
+use anyhow::{Context as _, Result, ensure};
+use gpu::{
+    cpu::Cpu,
+    cuda::{
+        Cuda,
+        probe::{Found, Unusable, probe},
+    },
+};
 use serde::{Deserialize, Serialize};
 use std::thread::available_parallelism;
 
 /// Cores that this process may use.
 pub fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Cores of the CPU.
+    #[default]
+    Cpu,
+    /// GPUs.
+    Cuda,
+}
+
+impl Kind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
 }
 
 /// How a net is carried. Sums are rounded in an order that depends on it: the same share gives the
@@ -18,13 +46,16 @@ pub fn cores() -> usize {
 pub struct Share {
     /// Devices, which share the net's towers.
     pub towers: usize,
-    /// Threads of all devices together.
+    /// Threads of all devices together; none of GPUs.
     pub threads: usize,
+    /// What the devices are.
+    #[serde(default, skip_serializing_if = "Kind::is_cpu")]
+    pub device: Kind,
 }
 
 impl Share {
-    /// What the flags say, for a net of `net_towers`; where they do not, all cores, and a device per
-    /// tower if there are threads enough.
+    /// What the flags say of the CPU, for a net of `net_towers`; where they do not, all cores, and a
+    /// device per tower if there are threads enough.
     ///
     /// # Errors
     /// If there are fewer threads than towers.
@@ -49,7 +80,7 @@ impl Share {
                 "pass --towers 1 to carry the net on one device, or more --threads",
             )
         );
-        Ok(Self { towers, threads })
+        Ok(Self { towers, threads, device: Kind::Cpu })
     }
 
     /// The CPU devices.
@@ -65,26 +96,157 @@ impl Share {
         });
         devices.collect()
     }
+}
 
-    /// One line on what carries the net.
-    pub fn describe(self, kind: DeviceKind) -> String {
-        let auto =
-            if kind == DeviceKind::Auto { "; this version has no CUDA towers" } else { "" };
-        format!("device: CPU, {} threads, {} tower actors{auto}", self.threads, self.towers)
+/// What carries a net, before it is opened.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// Cores.
+    Cpu {
+        /// How many, for how many towers.
+        share: Share,
+        /// Why there are no GPUs, where they would have been taken.
+        instead: Option<String>,
+    },
+    /// GPUs.
+    Cuda {
+        /// What the driver finds.
+        found: Found,
+        /// The GPU of each part of the net.
+        gpus: Vec<usize>,
+    },
+}
+
+/// What carries a net.
+#[derive(Debug)]
+pub enum Devices {
+    /// Cores.
+    Cpu(Vec<Cpu>),
+    /// GPUs.
+    Cuda(Vec<Cuda>),
+}
+
+impl Choice {
+    /// What the flags say, for a net of `net_towers`.
+    ///
+    /// # Errors
+    /// If they name another number of devices than the net can be carried by, or devices that there are
+    /// not.
+    pub fn new(flags: &ComputeArgs, net_towers: usize) -> Result<Self> {
+        let cpu = |instead| -> Result<Self> {
+            let share = Share::new(flags.threads, flags.towers, net_towers)?;
+            Ok(Self::Cpu { share, instead })
+        };
+        if !flags.gpus.is_empty() {
+            let gpus = flags.gpus.clone();
+            check_count(&gpus, flags.towers, net_towers)?;
+            return Self::cuda(probe()?, gpus);
+        }
+        match flags.device {
+            DeviceKind::Cpu => cpu(None),
+            DeviceKind::Cuda => Self::any_cuda(probe()?, flags.towers, net_towers),
+            DeviceKind::Auto => match probe().and_then(|found| first_usable(found)) {
+                Ok(found) => Self::any_cuda(found, flags.towers, net_towers),
+                Err(Unusable::NoDriver | Unusable::NoDevice { .. }) => cpu(None),
+                Err(error) => cpu(Some(error.to_string())),
+            },
+        }
+    }
+
+    /// One GPU per tower if there are as many, else the first.
+    fn any_cuda(found: Found, towers: Option<usize>, net_towers: usize) -> Result<Self> {
+        let usable = |i: &usize| found.usable(*i).is_ok();
+        let all: Vec<usize> = (0..found.gpus.len()).filter(usable).collect();
+        let count = towers.unwrap_or(if all.len() >= net_towers { net_towers } else { 1 });
+        let gpus: Vec<usize> = match all.first() {
+            // Where there are fewer, they share the first, as `--gpus 0,0` says.
+            Some(first) if all.len() < count => vec![*first; count],
+            Some(_) => all[..count].to_vec(),
+            None => vec![0],
+        };
+        check_count(&gpus, towers, net_towers)?;
+        Self::cuda(found, gpus)
+    }
+
+    fn cuda(found: Found, gpus: Vec<usize>) -> Result<Self> {
+        gpus.iter().try_for_each(|gpu| found.usable(*gpu).map(drop))?;
+        Ok(Self::Cuda { found, gpus })
+    }
+
+    /// How a run is carried by it, as checkpoints have it.
+    pub fn share(&self) -> Share {
+        match self {
+            Self::Cpu { share, .. } => *share,
+            Self::Cuda { gpus, .. } => {
+                Share { towers: gpus.len(), threads: 0, device: Kind::Cuda }
+            }
+        }
+    }
+
+    /// Opens the devices, which are to compute in `dtype`.
+    ///
+    /// # Errors
+    /// If one cannot be opened, or does not compute so.
+    pub fn open(&self, dtype: Dtype) -> Result<Devices> {
+        match self {
+            Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
+            Self::Cuda { found, gpus } => {
+                ensure!(
+                    dtype == Dtype::F32,
+                    Hint::new(
+                        "GPUs compute in f32 in this version",
+                        "pass --dtype f32, or --device cpu",
+                    )
+                );
+                let opened = gpus.iter().map(|gpu| Cuda::open(found, *gpu));
+                let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
+                Ok(Devices::Cuda(opened))
+            }
+        }
     }
 }
 
-/// This version has no CUDA towers.
-///
-/// # Errors
-/// If GPUs are asked for.
-pub fn no_gpus(gpus: Option<&str>) -> Result<()> {
-    ensure!(
-        gpus.is_none(),
-        Hint::new(
-            format!("--gpus {}: this version has no CUDA towers", gpus.unwrap_or_default()),
-            "pass --device cpu: the same towers run there",
-        )
-    );
+impl Devices {
+    /// One line on what carries the net.
+    pub fn describe(&self, choice: &Choice) -> String {
+        match (self, choice) {
+            (Self::Cuda(gpus), _) => {
+                let all: Vec<_> = gpus.iter().map(gpu::device::Device::describe).collect();
+                format!("device: {}", all.join("; "))
+            }
+            (Self::Cpu(_), Choice::Cpu { share, instead }) => {
+                let instead = instead.as_ref().map_or(String::new(), |why| format!("; {why}"));
+                let Share { towers, threads, .. } = share;
+                format!("device: CPU, {threads} threads, {towers} tower actors{instead}")
+            }
+            (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
+        }
+    }
+}
+
+/// Those that are found, if any of them is of use.
+fn first_usable(found: Found) -> Result<Found, Unusable> {
+    let usable = (0..found.gpus.len()).map(|i| found.usable(i).map(drop));
+    match usable.reduce(Result::or) {
+        Some(Err(error)) => Err(error),
+        _ => Ok(found),
+    }
+}
+
+/// A net is carried by one device, or by one per tower.
+fn check_count(gpus: &[usize], towers: Option<usize>, net_towers: usize) -> Result<()> {
+    let count = gpus.len();
+    if count != 1 && count != net_towers {
+        return Err(Usage(format!(
+            "--gpus names {count} devices, and the net has {net_towers} towers: name 1 device, or \
+             {net_towers}"
+        ))
+        .into());
+    }
+    if let Some(towers) = towers.filter(|towers| *towers != count) {
+        return Err(
+            Usage(format!("--towers {towers} on {count} GPUs: leave --towers out")).into()
+        );
+    }
     Ok(())
 }

@@ -195,6 +195,11 @@ impl<P> Exchange<P> {
         Ok(())
     }
 
+    /// How long a part waits.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Which part this is.
     pub fn tower(&self) -> usize {
         self.tower

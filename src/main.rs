@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Batch(args) => commands::batch::run(&args),
         Command::Config(args) => commands::config::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Bench { command } => commands::bench::run(&command),
     };
     render::exit(done)

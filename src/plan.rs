@@ -6,7 +6,7 @@ use pipeline::{
     source::Source,
     trace::Trace,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A run, ready to start.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Plan {
     pub keep: usize,
     /// End the run if it does not learn.
     pub stop_if_flat: bool,
+    /// How long a tower waits before it gives up, where the flags say.
+    pub patience: Option<Duration>,
     /// How the net is carried.
     pub share: Share,
     /// Where the pipeline and the towers are recorded.

@@ -5,6 +5,7 @@ use crate::{
     supervisor::EXIT_INTERRUPTED, tower::TowerError,
 };
 use anyhow::Result;
+use gpu::{cuda::probe::Unusable, device::DeviceError};
 use pipeline::{
     dataset::DatasetError,
     feed::FeedError,
@@ -23,8 +24,16 @@ pub enum Done {
     Interrupted,
 }
 
-/// Prints the error, if there is one, and chooses the exit code: 0 done, 1 failed, 130 interrupted
-/// after a checkpoint. Bad usage is clap's 2.
+/// Bad usage that only shows when the net is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// What clap leaves with.
+const EXIT_USAGE: u8 = 2;
+
+/// Prints the error, if there is one, and chooses the exit code: 0 done, 1 failed, 2 bad usage, 130
+/// interrupted after a checkpoint.
 pub fn exit(done: Result<Done>) -> ExitCode {
     match done {
         Ok(Done::All) => ExitCode::SUCCESS,
@@ -32,7 +41,7 @@ pub fn exit(done: Result<Done>) -> ExitCode {
         Err(error) => {
             let text = if log::is_text() { render(&error) } else { render_json(&error) };
             let _ = write!(std::io::stderr(), "{text}"); // nowhere left to complain to
-            ExitCode::FAILURE
+            if error.is::<Usage>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -132,10 +141,44 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(ConfigError::NoPreset { .. }) = cause.downcast_ref() {
         return Some("pass one of these to --preset; --config FILE overlays it".into());
     }
-    if let Some(TowerError::Device(_)) = cause.downcast_ref() {
-        return Some("pass a smaller --batch, or fewer --threads".into());
+    if let Some(error) = cause.downcast_ref::<Unusable>() {
+        return Some(gpu_hint(error).into());
+    }
+    if let Some(error) = cause.downcast_ref::<DeviceError>() {
+        return match error {
+            DeviceError::OutOfMemory { .. } | DeviceError::Threads { .. } => {
+                Some("pass a smaller --batch, or fewer --threads".into())
+            }
+            DeviceError::Unusable(error) => Some(gpu_hint(error).into()),
+            _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<TowerError>() {
+        return match error {
+            TowerError::Device(error) => hint(error),
+            TowerError::NoRoom { fitting, .. } => Some(fitting.map_or_else(
+                || "carry the net on more GPUs, or pass --device cpu".into(),
+                |batch| format!("pass --batch {batch} or less, or carry the net on more GPUs"),
+            )),
+            _ => None,
+        };
     }
     None
+}
+
+fn gpu_hint(error: &Unusable) -> &'static str {
+    match error {
+        Unusable::NoDriver => {
+            "install the NVIDIA driver, nothing else is needed; or pass --device cpu"
+        }
+        Unusable::NoDevice { .. } => {
+            "see whether `nvidia-smi` lists a GPU and CUDA_VISIBLE_DEVICES names it; or pass --device cpu"
+        }
+        Unusable::OldDriver { .. } => "install driver 525 or newer, or pass --device cpu",
+        Unusable::OldDevice { .. } => "name a newer one with --gpus, or pass --device cpu",
+        Unusable::NoSuch { .. } => "`alexnet doctor` lists those that there are",
+        _ => "see what `nvidia-smi` says, or pass --device cpu",
+    }
 }
 
 fn open_hint(error: &OpenError) -> Option<String> {

@@ -86,7 +86,7 @@ pub fn train<D: Device>(
     if let Some(from) = &plan.from {
         from.meta.algorithms.apply(&mut net).context("cannot compute as the run began")?;
     }
-    let mut towers = Towers::traced(devices, &net, train, &plan.trace)
+    let mut towers = Towers::traced(devices, &net, train, &plan.trace, plan.patience)
         .context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
     if let Some(from) = &plan.from {
@@ -126,6 +126,9 @@ impl<M: Memory> Trainer<M> {
         let bytes =
             slot_bytes(self.feed_config.batch, self.feed_config.crop, self.feed_config.element);
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
+        for remark in self.towers.remarks()? {
+            self.events.send(Event::Note(remark));
+        }
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
         let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;

@@ -200,8 +200,8 @@ fn a_folder_that_cannot_be_written_or_holds_a_run_is_refused() {
 #[test]
 fn flags_that_make_no_sense_exit_with_what_to_pass_instead() {
     let bench = Bench::new();
-    let says = ["--gpus 0,1", "hint: pass --device cpu"];
-    fails(&mut bench.alexnet(&["run", "--gpus", "0,1"]), 1, &says);
+    let says = ["--gpus names 3 devices, and the net has 2 towers"];
+    fails(&mut bench.alexnet(&["run", "--gpus", "0,1,2"]), 2, &says);
     fails(&mut bench.alexnet(&["run", "--preset", "resnet"]), 1, &["no preset resnet", "demo"]);
     fails(&mut bench.alexnet(&["run", "--batch", "0"]), 1, &["batch = 0"]);
     fails(

@@ -5,7 +5,7 @@ use alexnet::{
     algorithms::Algorithms,
     checkpoint::{Checkpoint, Meta},
     config::Config,
-    devices::Share,
+    devices::{Kind, Share},
     metrics::{self, Line},
     model::Net,
     schedule::Schedule,
@@ -49,7 +49,7 @@ fn checkpoint() -> Checkpoint {
     });
     let schedule = Schedule { epochs_done: 2, drops: 1, waited: 1, best_error: Some(0.25) };
     let filter = "shorter side, antialiased bilinear, centre square".to_owned();
-    let share = Share { towers: 2, threads: 4 };
+    let share = Share { towers: 2, threads: 4, device: Kind::Cpu };
     Checkpoint {
         tensors: tensors.collect(),
         mean: (0..3 * 12 * 12).map(|i| i as f32 / 4.0).collect(),

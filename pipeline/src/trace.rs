@@ -36,6 +36,7 @@ impl fmt::Debug for Trace {
 
 enum Event {
     Span { thread: Thread, name: &'static str, began: Instant, took: Duration },
+    Lane { lane: String, name: &'static str, began: Instant, took: Duration },
     Queue { name: &'static str, len: usize, at: Instant },
     Slot { id: usize, from: Option<&'static str>, to: Option<&'static str>, at: Instant },
     End { whole: Sender<io::Result<()>> },
@@ -56,6 +57,7 @@ impl Trace {
             file: BufWriter::new(File::create_new(path)?),
             began: Instant::now(),
             lanes: HashMap::new(),
+            others: HashMap::new(),
         };
         writer.file.write_all(b"[\n")?;
         let (events, received) = bounded(EVENTS_MAX);
@@ -69,6 +71,16 @@ impl Trace {
             let thread = std::thread::current();
             Event::Span { thread, name, began, took: began.elapsed() }
         });
+    }
+
+    /// Whether anything is recorded.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// `name` went on for so long in something that is no thread, as a stream of a device.
+    pub fn lane(&self, lane: &str, name: &'static str, began: Instant, took: Duration) {
+        self.send(|| Event::Lane { lane: lane.to_owned(), name, began, took });
     }
 
     /// The queue `name` has `len` items from now on.
@@ -105,6 +117,8 @@ struct Writer {
     began: Instant,
     /// Threads are numbered as they first show up.
     lanes: HashMap<ThreadId, usize>,
+    /// And so is what is no thread.
+    others: HashMap<String, usize>,
 }
 
 impl Writer {
@@ -126,11 +140,11 @@ impl Writer {
         match event {
             Event::Span { thread, name, began, took } => {
                 let lane = self.lane(thread)?;
-                let (ts, dur) = (self.us(*began), took.as_secs_f64() * 1e6);
-                writeln!(
-                    self.file,
-                    r#"{{"ph":"X","pid":1,"tid":{lane},"name":"{name}","ts":{ts:.3},"dur":{dur:.3}}},"#
-                )
+                self.write_span(lane, name, *began, *took)
+            }
+            Event::Lane { lane, name, began, took } => {
+                let lane = self.other(lane)?;
+                self.write_span(lane, name, *began, *took)
             }
             Event::Queue { name, len, at } => {
                 let ts = self.us(*at);
@@ -164,17 +178,45 @@ impl Writer {
 
     /// A thread's number, which is written with its name if it is new.
     fn lane(&mut self, thread: &Thread) -> io::Result<usize> {
-        let next = self.lanes.len() + 1;
+        let next = self.next_lane();
         if let Some(lane) = self.lanes.get(&thread.id()) {
             return Ok(*lane);
         }
         self.lanes.insert(thread.id(), next);
-        let name = serde_json::json!(thread.name().unwrap_or("unnamed"));
+        self.name_lane(next, thread.name().unwrap_or("unnamed"))
+    }
+
+    /// The same of what is no thread.
+    fn other(&mut self, name: &str) -> io::Result<usize> {
+        let next = self.next_lane();
+        if let Some(lane) = self.others.get(name) {
+            return Ok(*lane);
+        }
+        self.others.insert(name.to_owned(), next);
+        self.name_lane(next, name)
+    }
+
+    fn next_lane(&self) -> usize {
+        self.lanes.len() + self.others.len() + 1
+    }
+
+    fn name_lane(&mut self, lane: usize, name: &str) -> io::Result<usize> {
+        let name = serde_json::json!(name);
         writeln!(
             self.file,
-            r#"{{"ph":"M","pid":1,"tid":{next},"name":"thread_name","args":{{"name":{name}}}}},"#
+            r#"{{"ph":"M","pid":1,"tid":{lane},"name":"thread_name","args":{{"name":{name}}}}},"#
         )?;
-        Ok(next)
+        Ok(lane)
+    }
+
+    fn write_span(
+        &mut self, lane: usize, name: &str, began: Instant, took: Duration,
+    ) -> io::Result<()> {
+        let (ts, dur) = (self.us(began), took.as_secs_f64() * 1e6);
+        writeln!(
+            self.file,
+            r#"{{"ph":"X","pid":1,"tid":{lane},"name":"{name}","ts":{ts:.3},"dur":{dur:.3}}},"#
+        )
     }
 
     /// Microseconds since the timeline began.
@@ -203,6 +245,7 @@ mod tests {
             .join()
             .expect("ended");
         trace.queue("tasks", 3);
+        trace.lane("gpu", "copy", Instant::now(), Duration::from_millis(2));
         trace.slot(1, None, Some("filling"));
         trace.slot(1, Some("filling"), None);
         trace.finish().expect("room");
@@ -211,13 +254,18 @@ mod tests {
         let events: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
         let phases: Vec<_> =
             events.iter().map(|event| event["ph"].as_str().expect("one")).collect();
-        assert_eq!(phases, ["M", "X", "C", "b", "e", "M"]);
+        assert_eq!(phases, ["M", "X", "C", "M", "X", "b", "e", "M"]);
         assert_eq!(events[0]["args"]["name"], "data-0");
         assert_eq!(
             (&events[1]["name"], &events[1]["tid"]),
             (&"decode".into(), &events[0]["tid"])
         );
         assert_eq!(events[2]["args"]["items"], 3);
+        assert_eq!(events[3]["args"]["name"], "gpu");
+        assert_eq!(
+            (&events[4]["tid"], &events[4]["dur"]),
+            (&events[3]["tid"], &serde_json::json!(2000.0))
+        );
     }
 
     #[test]

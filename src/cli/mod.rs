@@ -47,6 +47,8 @@ pub enum Command {
     Batch(BatchArgs),
     /// Print a preset, or the recipe that flags make of it.
     Config(ConfigArgs),
+    /// Say what there is to compute on, and prove and measure GPUs.
+    Doctor(Box<DoctorArgs>),
     /// Measure one part of the program beside what bounds it.
     Bench {
         /// Which part.
@@ -58,10 +60,12 @@ pub enum Command {
 /// Which devices carry the towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceKind {
-    /// GPUs where a driver is found, else the CPU.
+    /// GPUs where there are any, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
+    /// GPUs: one per tower if there are as many, else the first.
+    Cuda,
 }
 
 /// What to do about a training image that cannot be used.
@@ -181,6 +185,9 @@ pub struct ComputeArgs {
     /// Which devices carry the towers.
     #[arg(long, value_enum, default_value = "auto")]
     pub device: DeviceKind,
+    /// These GPUs, as in 0,1: one, or as many as the net has towers; 0,0 puts both on one.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
+    pub gpus: Vec<usize>,
     /// Devices that share the net, 1 or as many as it has towers; the numbers are the same to
     /// rounding [default: one per tower if there are threads enough].
     #[arg(long)]
@@ -223,9 +230,6 @@ pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub compute: ComputeArgs,
-    /// CUDA devices, as in 0,1.
-    #[arg(long, conflicts_with = "device")]
-    pub gpus: Option<String>,
     /// Steps between checkpoints; each epoch ends with one in any case.
     #[arg(long, value_name = "STEPS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
@@ -241,6 +245,10 @@ pub struct RunArgs {
     /// End with exit code 1 if the loss stays that of guessing.
     #[arg(long)]
     pub stop_if_flat: bool,
+    /// End the run when a tower has waited so long for another, or for its GPU [default: 600 on the CPU,
+    /// 60 on GPUs].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub patience: Option<u64>,
     /// Record a timeline of actors, slots and queues here, for chrome://tracing or Perfetto.
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
@@ -303,6 +311,23 @@ pub struct BatchArgs {
     /// Write a sheet of pictures here, the mean added back.
     #[arg(long, value_name = "FILE.png")]
     pub png: Option<PathBuf>,
+}
+
+/// `alexnet doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// These GPUs, as in 0,1: one, or as many as the net has towers [default: as `run` takes them].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub gpus: Vec<usize>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields have theirs")]
+    pub recipe: BatchRecipeArgs,
+    /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub steps: u32,
+    /// JSON in place of the tables.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `alexnet config`.

@@ -4,7 +4,7 @@ use super::{run::same_classes, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::EvalArgs,
-    devices::Share,
+    devices::{Choice, Devices},
     evaluate::evaluate,
     log::remark,
     metrics::means,
@@ -14,7 +14,13 @@ use crate::{
     tower::Towers,
 };
 use anyhow::{Context as _, Result, ensure};
-use pipeline::{dataset::Split, feed::OnCorrupt, source};
+use gpu::{device::Device, ops::softmax::Score};
+use pipeline::{
+    dataset::Split,
+    feed::{FeedConfig, OnCorrupt},
+    source::{self, Source},
+};
+use std::sync::Arc;
 
 /// Centre crops, each image once.
 ///
@@ -62,13 +68,12 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     );
     let mut net = Net::new(config, checkpoint.meta.classes.len());
     checkpoint.meta.algorithms.apply(&mut net)?;
-    let devices = Share::new(compute.threads, compute.towers, config.towers)?.cpus()?;
-    let mut towers = Towers::start(devices, &net, &config.train)?;
-    towers.set_tensors(&checkpoint.tensors)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
-    feed.mean = Some(checkpoint.mean);
-    let score = evaluate(&mut towers, &source, &feed, Split::Val, |_| true)?
-        .context("the evaluation was stopped")?;
+    feed.mean = Some(checkpoint.mean.clone());
+    let score = match Choice::new(compute, config.towers)?.open(config.train.dtype)? {
+        Devices::Cpu(cpus) => score(cpus, &net, &checkpoint, &source, &feed),
+        Devices::Cuda(gpus) => score(gpus, &net, &checkpoint, &source, &feed),
+    }?;
     let (loss, top1, top5) = means(&score);
     say(&format!(
         "top-1 {:.2} %, top-5 {:.2} %, loss {loss:.4} on {} images (centre crop, step {})",
@@ -78,4 +83,14 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         checkpoint.meta.step
     ))?;
     Ok(Done::All)
+}
+
+fn score<D: Device>(
+    devices: Vec<D>, net: &Net, checkpoint: &Checkpoint, source: &Arc<dyn Source>,
+    feed: &FeedConfig,
+) -> Result<Score> {
+    let mut towers = Towers::start(devices, net, &checkpoint.meta.config.train)?;
+    towers.set_tensors(&checkpoint.tensors)?;
+    evaluate(&mut towers, source, feed, Split::Val, |_| true)?
+        .context("the evaluation was stopped")
 }

@@ -7,6 +7,7 @@ pub mod predict;
 pub mod batch;
 pub mod config;
 pub mod bench;
+pub mod doctor;
 
 use crate::{
     cli::{BatchRecipeArgs, RecipeArgs},

@@ -3,9 +3,9 @@
 use super::{apply, demo, recipe, say};
 use crate::{
     checkpoint::{Checkpoint, labels_crc32},
-    cli::RunArgs,
+    cli::{DeviceKind, RunArgs},
     config::Config,
-    devices::{self, Share},
+    devices::{Choice, Devices, Kind, Share},
     log::{remark, warn},
     metrics::means,
     model::Net,
@@ -27,6 +27,7 @@ use pipeline::{
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Trains to the end, or until asked to stop.
@@ -38,8 +39,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let mut config = recipe(&args.recipe, default)?;
     // What is wrong with the flags is told before anything is made.
     let compute = &args.compute;
-    devices::no_gpus(args.gpus.as_deref())?;
-    let mut share = Share::new(compute.threads, compute.towers, config.towers)?;
+    let mut choice = Choice::new(compute, config.towers)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
     let stored = run.config(); // only a resumed run has one
@@ -59,16 +59,16 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let trace = trace(args.trace.as_deref())?;
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
     if let Some(from) = &from {
-        share = carried(args, share, from.meta.share);
+        choice = carried(args, choice, from.meta.share);
     }
-    let devices = share.cpus()?;
+    let devices = choice.open(config.train.dtype)?;
     let (images, batch) = (source.len(Split::Train), config.train.batch);
     if steps_per_epoch(images, batch) == 0 {
         return Err(FeedError::TooFew { split: Split::Train, images, batch }.into());
     }
     run.store_config(&config).context("cannot start the run")?;
     let workers = compute.workers();
-    remark(&format!("{}; {workers} data workers", share.describe(compute.device)));
+    remark(&format!("{}; {workers} data workers", devices.describe(&choice)));
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",
@@ -89,11 +89,15 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         keep: args.keep,
         stop_if_flat: args.stop_if_flat,
         trace: trace.clone(),
-        share,
+        patience: args.patience.map(Duration::from_secs),
+        share: choice.share(),
     };
     let mut progress = Progress::new();
     let ended = supervise(
-        move |events, stop| train(plan, devices, events, stop),
+        move |events, stop| match devices {
+            Devices::Cpu(cpus) => train(plan, cpus, events, stop),
+            Devices::Cuda(gpus) => train(plan, gpus, events, stop),
+        },
         |event| progress.show(event),
     );
     progress.finish();
@@ -218,18 +222,42 @@ fn differing(a: &Config, b: &Config) -> Vec<String> {
 }
 
 /// How a resumed run is carried: as before, unless the flags say otherwise.
-fn carried(args: &RunArgs, flags: Share, before: Share) -> Share {
-    if args.compute.threads.is_none() && args.compute.towers.is_none() {
-        return before;
-    }
-    if flags != before {
-        let Share { towers, threads } = before;
+fn carried(args: &RunArgs, flags: Choice, before: Share) -> Choice {
+    let compute = &args.compute;
+    let asked = compute.threads.is_some()
+        || compute.towers.is_some()
+        || !compute.gpus.is_empty()
+        || compute.device != DeviceKind::Auto;
+    let choice = match (&flags, before.device) {
+        // A run stays where it was begun, so that its bits do.
+        (_, Kind::Cpu) if !asked => Choice::Cpu { share: before, instead: None },
+        (Choice::Cuda { found, gpus }, Kind::Cuda) if !asked => {
+            let gpus = if gpus.len() < before.towers {
+                vec![gpus[0]; before.towers]
+            } else {
+                gpus[..before.towers].to_vec()
+            };
+            Choice::Cuda { found: found.clone(), gpus }
+        }
+        _ => flags,
+    };
+    let now = choice.share();
+    if now != before {
         warn(&format!(
-            "the run had {towers} tower actors on {threads} threads until now: from here on its numbers \
-             are those of a straight run to rounding only"
+            "the run had {} until now: from here on its numbers are those of a straight run to rounding \
+             only",
+            carriers(before)
         ));
     }
-    flags
+    choice
+}
+
+fn carriers(share: Share) -> String {
+    let Share { towers, threads, device } = share;
+    match device {
+        Kind::Cpu => format!("{towers} tower actors on {threads} threads"),
+        Kind::Cuda => format!("{towers} tower actors on GPUs"),
+    }
 }
 
 /// The newest whole checkpoint, which must be of this recipe and these classes.

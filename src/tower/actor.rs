@@ -11,7 +11,7 @@ use super::{
 };
 use crate::exchange::{Exchange, Poison, Times, panic_text};
 use crossbeam_channel::{Receiver, Sender};
-use gpu::device::{Device, DeviceError};
+use gpu::device::{Device, DeviceError, Span};
 use pipeline::{ring::InUse, ring::Memory, trace::Trace};
 use std::{
     collections::VecDeque,
@@ -162,7 +162,7 @@ impl<D: Device> Server<'_, D> {
                 }
                 continue;
             }
-            if since.elapsed() >= D::PATIENCE {
+            if since.elapsed() >= self.exchange.patience() {
                 return Err(self.core.stuck(self.exchange.tower(), since.elapsed()));
             }
             // The next batch overwrites what probabilities are read from.
@@ -181,9 +181,20 @@ impl<D: Device> Server<'_, D> {
 
     /// Answers for the oldest batch, which is done. Returns whether anybody listens.
     fn finish(&mut self) -> bool {
-        let Started { valid, probabilities, times, .. } =
+        let Started { valid, probabilities, mut times, .. } =
             self.started.pop_front().expect("a batch that is done");
-        let outcome = Outcome { score: self.core.score(), times };
+        let score = self.core.score();
+        self.core.seconds(&mut times);
+        let (trace, tower) = (self.trace, self.exchange.tower());
+        self.core.spans(&mut |span: Span| {
+            trace.lane(
+                &format!("tower-{tower} {}", span.stream),
+                span.name,
+                span.began,
+                span.took,
+            );
+        });
+        let outcome = Outcome { score, times };
         let probabilities = if probabilities { self.core.probabilities(valid) } else { vec![] };
         self.replies.send(Reply::Batch { outcome, probabilities }).is_ok()
     }

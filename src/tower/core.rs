@@ -4,16 +4,17 @@
 //! through the [`Exchange`], sent before the local work that does not need it.
 
 use super::{
+    needs::{Shared, demand},
     room::{Room, Rows},
     step::{Outcome, Pass, StepError},
 };
 use crate::{
     config::Train,
     exchange::{Exchange, ExchangeError, Tag, Times},
-    model::{Net, Op, Part},
+    model::{Net, Part},
 };
 use gpu::{
-    device::{Demand, Device, DeviceError, Home, Input, Progress, Step},
+    device::{Device, DeviceError, Input, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 use std::{collections::VecDeque, time::Duration};
@@ -24,7 +25,7 @@ pub(super) const PAUSE: Duration = Duration::from_micros(50);
 /// One part of the net on one device.
 #[derive(Debug)]
 pub struct Core<D: Device> {
-    device: D,
+    pub(super) device: D,
     net: Net,
     part: Part,
     devices: usize,
@@ -65,25 +66,19 @@ impl<D: Device> Core<D> {
         let rooms = (0..net.layers.len())
             .map(|i| Room::new(&mut device, net, i, part, &peers, batch, train.seed))
             .collect::<Result<Vec<_>, _>>()?;
-        let most =
-            |len: fn(&Room<D::Buffer>) -> usize| rooms.iter().map(len).max().unwrap_or(0);
-        // Nobody needs the image's.
-        let hidden =
-            |room: &Room<D::Buffer>| if room.layer.reads_image { 0 } else { room.x_len };
-        let gradient = most(|room| room.out_len).max(most(hidden)) * batch;
-        let foreign = most(|room| if room.layer.across { room.x_len } else { 0 }) * batch;
-        device.reserve(&demand(&rooms, net, batch))?;
+        let shared = Shared::of(net, part, peers.len(), batch);
+        device.reserve(&demand(net, part, &peers, batch))?;
         // Each peer sends once per layer that looks across and way.
         let parcels = 2 * rooms.iter().filter(|room| room.layer.across).count() * peers.len();
         Ok(Self {
             awaited: VecDeque::with_capacity(parcels * (1 + D::AHEAD)),
             unpacked: 0,
             scored: 0,
-            gradient: device.zeros(gradient)?,
-            foreign_gradient: device.zeros(foreign)?,
-            arrived: device.zeros(foreign)?,
-            dw: device.zeros(most(Room::gradient_len))?,
-            db: device.zeros(most(|room| room.rows))?,
+            gradient: device.zeros(shared.gradient)?,
+            foreign_gradient: device.zeros(shared.foreign)?,
+            arrived: device.zeros(shared.foreign)?,
+            dw: device.zeros(shared.dw)?,
+            db: device.zeros(shared.db)?,
             turn: 0,
             train: train.clone(),
             net: net.clone(),
@@ -95,33 +90,9 @@ impl<D: Device> Core<D> {
         })
     }
 
-    /// From where it is best called.
-    pub fn home(&self) -> Home {
-        self.device.home()
-    }
-
-    /// Memory for a ring slot.
-    ///
-    /// # Errors
-    /// If the device has no room.
-    pub fn slot(&self, bytes: usize) -> Result<D::Slot, DeviceError> {
-        self.device.slot(bytes)
-    }
-
-    /// The device.
-    pub fn device(&self) -> &D {
-        &self.device
-    }
-
     /// Floats of the largest parcel.
     pub fn parcel_len(&self) -> usize {
-        let crossing = self.rooms.iter().filter(|room| room.layer.across);
-        crossing.map(|room| room.x_len).max().unwrap_or(0) * self.batch
-    }
-
-    /// What the user should hear of the device, since the last call.
-    pub fn remarks(&mut self) -> Vec<String> {
-        self.device.remarks()
+        Shared::of(&self.net, self.part, self.devices - 1, self.batch).foreign
     }
 
     /// Replaces weights and velocities by `rows`, as [`Core::rows`] gives them.
@@ -168,7 +139,7 @@ impl<D: Device> Core<D> {
         let times = self.start(pass, pixels, labels, exchange, lap)?;
         let mut waited = Duration::ZERO;
         while self.progress()?.done < self.turn {
-            if waited >= D::PATIENCE {
+            if waited >= exchange.patience() {
                 return Err(self.stuck(exchange.tower(), waited));
             }
             std::thread::sleep(PAUSE);
@@ -201,7 +172,9 @@ impl<D: Device> Core<D> {
             self.device.softmax(n, classes, labels, &mut head.y);
         }
         times.forward += lap("forward");
+        self.device.turn();
         if let Pass::Train { rate, .. } = pass {
+            let head = self.rooms.last_mut().expect("a head");
             if head.computes() {
                 self.device.softmax_backward(n, classes, labels, &mut head.y);
             }
@@ -236,11 +209,6 @@ impl<D: Device> Core<D> {
             self.awaited.pop_front();
         }
         self.device.score()
-    }
-
-    /// Something has failed: the device is not waited for any more.
-    pub fn give_up(&mut self) {
-        self.device.give_up();
     }
 
     /// The error of a device that has not finished its oldest batch after `waited`.
@@ -383,21 +351,6 @@ impl<D: Device> Core<D> {
         }
         Ok(())
     }
-}
-
-/// What the rooms will ask of their device.
-fn demand<B>(rooms: &[Room<B>], net: &Net, batch: usize) -> Demand {
-    let mut demand = Demand { batch, classes: net.classes, ..Demand::default() };
-    for room in rooms.iter().filter(|room| room.computes()) {
-        for op in &room.ops {
-            match op {
-                Op::Conv(op) => demand.convs.push(*op),
-                Op::Linear(op) => demand.linears.push(*op),
-            }
-        }
-        demand.finishes.push(room.finish);
-    }
-    demand
 }
 
 /// What a layer reads of its own part: what the layer before hands on, or the pictures.

@@ -5,12 +5,18 @@
 
 mod step;
 pub mod core;
+mod handed;
 mod room;
+mod needs;
 mod actor;
 
-use self::actor::{Reply, Work, live};
+use self::{
+    actor::{Reply, Work, live},
+    needs::largest_batch,
+};
 pub use self::{
     core::Core,
+    needs::Needs,
     room::Rows,
     step::{Outcome, Pass, StepError},
 };
@@ -27,7 +33,10 @@ use pipeline::{
     thread::Joined,
     trace::Trace,
 };
-use std::{io, time::Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 /// Batches that towers hold: the one in work and the one that waits.
 pub const BATCHES_IN_FLIGHT: usize = 1 + 1;
@@ -39,6 +48,20 @@ pub enum TowerError {
     /// A device refused.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A device has no room for its part of the net.
+    #[error("{device} has {} MiB free, and batch {batch} needs {needs} MiB{}", free_bytes >> 20, fits(*fitting))]
+    NoRoom {
+        /// The device's name.
+        device: String,
+        /// What is free of its memory.
+        free_bytes: usize,
+        /// The batch that is asked for.
+        batch: usize,
+        /// What its parts need, in MiB and by what.
+        needs: String,
+        /// The largest batch that fits.
+        fitting: Option<usize>,
+    },
     /// The operating system refused a thread.
     #[error("cannot start the thread of tower {tower}")]
     Thread {
@@ -83,20 +106,28 @@ impl<M: Memory> Towers<M> {
     pub fn start<D: Device<Slot = M>>(
         devices: Vec<D>, net: &Net, train: &Train,
     ) -> Result<Self, TowerError> {
-        Self::traced(devices, net, train, &Trace::off())
+        Self::traced(devices, net, train, &Trace::off(), None)
     }
 
-    /// The same; `trace` shows what each tower does when.
+    /// The same; `trace` shows what each tower does when. A tower that waits for longer than `patience`,
+    /// or than its device says, gives up and names what it waited for.
     ///
     /// # Errors
     /// If a device or the operating system refuses.
     pub fn traced<D: Device<Slot = M>>(
-        devices: Vec<D>, net: &Net, train: &Train, trace: &Trace,
+        devices: Vec<D>, net: &Net, train: &Train, trace: &Trace, patience: Option<Duration>,
     ) -> Result<Self, TowerError> {
+        let patience = patience.unwrap_or(D::PATIENCE);
         let count = devices.len();
+        let free: Vec<_> = devices.iter().map(Device::memory).collect();
+        check_room::<D>(&free, net, train.batch)?;
         let core = |(index, device)| Core::new(device, net, index, count, train);
-        let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>()?;
-        let (exchanges, poison) = Exchange::between(count, D::PATIENCE, |from, to| {
+        let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>();
+        let mut cores = cores?;
+        if trace.is_on() {
+            cores.iter_mut().try_for_each(Core::watch)?;
+        }
+        let (exchanges, poison) = Exchange::between(count, patience, |from, to| {
             let (from, to): (&Core<D>, &Core<D>) = (&cores[from], &cores[to]);
             D::parcels(from.device(), to.device(), PARCELS_MAX, from.parcel_len())
         })?;
@@ -241,6 +272,34 @@ impl<M: Memory> Towers<M> {
         let first = self.poison.first().unwrap_or("a tower left without a word").into();
         TowerError::Failed { first }
     }
+}
+
+/// Whether the parts fit into what is free of their devices' memory; several may be on one device.
+fn check_room<D: Device>(
+    free: &[Option<(String, usize)>], net: &Net, batch: usize,
+) -> Result<(), TowerError> {
+    let count = free.len();
+    for (device, free_bytes) in free.iter().flatten() {
+        let here = |i: &usize| free[*i].as_ref().is_some_and(|(name, _)| name == device);
+        let indices: Vec<usize> = (0..count).filter(here).collect();
+        let needs = indices.iter().map(|i| Needs::of::<D>(net, *i, count, batch));
+        let needs: Vec<Needs> = needs.collect();
+        if needs.iter().map(Needs::sum).sum::<usize>() > *free_bytes {
+            let all: Vec<_> = needs.iter().map(Needs::to_string).collect();
+            return Err(TowerError::NoRoom {
+                device: device.clone(),
+                free_bytes: *free_bytes,
+                batch,
+                needs: all.join(" MiB, and "),
+                fitting: largest_batch::<D>(net, &indices, count, *free_bytes, batch),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn fits(batch: Option<usize>) -> String {
+    batch.map_or("; no batch would fit".into(), |batch| format!("; batch {batch} would fit"))
 }
 
 /// A clock that returns the seconds since its last call, and records them by the name that it is given.

@@ -55,10 +55,8 @@ impl<B> Room<B> {
         seed: u64,
     ) -> Result<Self, DeviceError> {
         let layer = net.layers[index].clone();
-        let rows = layer.local_kernels(part);
-        let y_len = rows * layer.side_out * layer.side_out;
-        let out_len = rows * layer.side_handed_on() * layer.side_handed_on();
-        let x_len = layer.reads(part);
+        let Lens { rows, y: y_len, out: out_len, x: x_len, .. } =
+            Lens::of(net, index, part, peers.len());
         let peers = if layer.across { peers } else { &[] };
         let sources = std::iter::once(part).chain(peers.iter().copied());
         let layout = layout(net, index, part);
@@ -161,14 +159,6 @@ impl<B> Room<B> {
         }
     }
 
-    /// Floats of `dw` that [`Room::weight_gradient`] needs.
-    pub(super) fn gradient_len(&self) -> usize {
-        match self.ops[0] {
-            Op::Conv(_) => self.rows * self.layer.row_len(),
-            Op::Linear(_) => 0,
-        }
-    }
-
     /// The rows held here: the weight's, then the bias's.
     pub(super) fn rows<D: Device<Buffer = B>>(&self, device: &mut D) -> [Rows; 2] {
         let mut rows = |layout: RowLayout, pair: &[B; 2], what: &str| {
@@ -203,6 +193,49 @@ impl<B> Room<B> {
             alive[i % self.rows] |= unit.iter().any(|v| *v != 0.0);
         }
         alive.iter().filter(|a| !**a).count() as f64 / self.rows as f64
+    }
+}
+
+/// What a room holds, in floats: of an image, but for the weights.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lens {
+    /// Kernels held here.
+    pub(super) rows: usize,
+    pub(super) weights: usize,
+    pub(super) y: usize,
+    /// What is handed on.
+    pub(super) out: usize,
+    /// What is handed on, where that is not `y`.
+    pub(super) finished: usize,
+    /// What is read of the part's own and, at most, of a peer's activations.
+    pub(super) x: usize,
+    /// The peers' activations.
+    pub(super) foreign: usize,
+    /// Of the gradient that is kept until the update.
+    pub(super) dw: usize,
+    pub(super) across: bool,
+    pub(super) reads_image: bool,
+}
+
+impl Lens {
+    /// Those of layer `index`, for one of `peers + 1` parts.
+    pub(super) fn of(net: &Net, index: usize, part: Part, peers: usize) -> Self {
+        let layer = &net.layers[index];
+        let (rows, side) = (layer.local_kernels(part), layer.side_handed_on());
+        let (out, x, weights) = (rows * side * side, layer.reads(part), rows * layer.row_len());
+        let computes = usize::from(rows > 0);
+        Self {
+            rows,
+            weights,
+            y: rows * layer.side_out * layer.side_out,
+            out,
+            finished: if layer.finish(part, &net.lrn).in_place() { 0 } else { out },
+            x,
+            foreign: if layer.across { computes * peers * x } else { 0 },
+            dw: if layer.conv.is_some() { weights } else { 0 },
+            across: layer.across,
+            reads_image: layer.reads_image,
+        }
     }
 }
 

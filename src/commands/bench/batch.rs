@@ -15,7 +15,7 @@ use pipeline::{
 const PIXEL_SIGMA: f64 = 60.0;
 
 /// A batch of noise.
-pub(super) fn made_up<M: Memory>(
+pub(in crate::commands) fn made_up<M: Memory>(
     ring: &Ring<M>, step: u64, config: &Config,
 ) -> Result<Ready<M>> {
     let (_alive, abort) = bounded(0);

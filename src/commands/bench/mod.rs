@@ -9,7 +9,7 @@ mod decode;
 mod resize;
 mod augment;
 mod pipeline;
-mod batch;
+pub(super) mod batch;
 mod step;
 mod layers;
 mod layer;
@@ -18,7 +18,7 @@ use crate::{cli::BenchCommand, render::Done};
 use anyhow::Result;
 
 /// Classes of the made-up labels: ILSVRC's.
-const CLASSES: usize = 1000;
+pub(super) const CLASSES: usize = 1000;
 
 /// Measures and tells.
 ///

@@ -75,7 +75,7 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
     let compute = &args.compute;
     let share = Share::new(compute.threads, compute.towers, config.towers)?;
-    let Share { towers: devices, threads } = share;
+    let Share { towers: devices, threads, .. } = share;
     let net = Net::new(&config, CLASSES);
     let mut towers = Towers::start(share.cpus()?, &net, &config.train)?;
     let dtype: Dtype = config.train.dtype.into();

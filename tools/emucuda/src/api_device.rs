@@ -44,6 +44,9 @@ const CAPABILITY_MAJOR: c_uint = 75;
 const CAPABILITY_MINOR: c_uint = 76;
 const MULTIPROCESSORS: c_uint = 16;
 const SHARED_BYTES_OPT_IN: c_uint = 97;
+const CLOCK_KHZ: c_uint = 13;
+const MEMORY_CLOCK_KHZ: c_uint = 36;
+const MEMORY_BITS: c_uint = 37;
 
 api! {
     fn cuInit(_flags: c_uint) {
@@ -91,6 +94,8 @@ api! {
             CAPABILITY_MINOR => minor,
             MULTIPROCESSORS => 4,
             SHARED_BYTES_OPT_IN => 163 << 10,
+            CLOCK_KHZ | MEMORY_CLOCK_KHZ => 10_000, // so that shares of its peak are no zero
+            MEMORY_BITS => 64,
             _ => return Err(INVALID_VALUE),
         };
         Ok(())

@@ -20,7 +20,7 @@
 //! | `EMUCUDA_SEED` | of the delays | 1 |
 //! | `EMUCUDA_LOSE` | `D:N`, GPU D is lost at its launch N, from 0 | |
 //! | `EMUCUDA_STICK` | `D:N`, GPU D hangs at its launch N | |
-//! | `EMUCUDA_DROP_WAITS` | `A<B`, stream A of a GPU does not wait for any stream B, which is slow | |
+//! | `EMUCUDA_DROP_WAITS` | `A<B`, streams A do not wait for streams B, and that of GPU 0 is slow | |
 //!
 //! What it cannot see: speed, the memory model, the driver's own compiler, and graphs across streams.
 

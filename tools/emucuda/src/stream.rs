@@ -214,7 +214,9 @@ impl Event {
 /// The thread of a stream.
 fn work(context: &'static Context, number: usize, mut seed: u64, ops: &Receiver<Queued>) {
     let settings = settings();
-    let slow = settings.drop_waits.is_some_and(|(_, slow)| slow == number);
+    // Of one GPU only, so that another can be ahead of it.
+    let slow =
+        settings.drop_waits.is_some_and(|(_, slow)| slow == number && context.device == 0);
     for Queued { always, op } in ops {
         if slow {
             thread::sleep(SLOW);

@@ -1,0 +1,92 @@
+//! Whole training steps: the GPUs beside one of them and beside the CPU, and images a second.
+
+use super::report::TowersLine;
+use crate::{
+    commands::bench::{CLASSES, batch::made_up},
+    config::Config,
+    devices::{Choice, Devices, Share},
+    model::Net,
+    tower::{Pass, Towers, stopwatch},
+};
+use anyhow::{Result, ensure};
+use gpu::device::Device;
+use pipeline::{augment::Element, feed::slot_bytes, ring::Ring};
+
+/// Steps whose losses are compared: by then every weight has moved by every layer's gradient.
+const COMPARED: u64 = 3;
+/// Of losses, relative: sums in another order, and near-ties of the pooling.
+pub(super) const APART_MAX: f64 = 1e-3;
+
+/// Losses of some steps, and images a second of the steps after them.
+struct Run {
+    losses: Vec<f64>,
+    images_per_s: f64,
+}
+
+/// Trains on the GPUs that were chosen, on the first of them, and on the CPU.
+pub(super) fn compare(choice: &Choice, config: &Config, steps: u32) -> Result<TowersLine> {
+    let Choice::Cuda { found, gpus } = choice else { unreachable!("GPUs were asked for") };
+    let steps = u64::from(steps);
+    let on = |gpus: &[usize]| {
+        let choice = Choice::Cuda { found: found.clone(), gpus: gpus.to_vec() };
+        let Devices::Cuda(opened) = choice.open(config.train.dtype)? else {
+            unreachable!("GPUs were asked for")
+        };
+        train(opened, config, steps)
+    };
+    let one = on(&gpus[..1])?;
+    let all = if gpus.len() > 1 { Some(on(gpus)?) } else { None };
+    let cpu = train(Share::new(None, None, config.towers)?.cpus()?, config, 0)?;
+    let apart = |run: &Run| {
+        let pairs = run.losses.iter().zip(&cpu.losses);
+        pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, |max: f64, apart| {
+            if apart.is_nan() { f64::INFINITY } else { max.max(apart) }
+        })
+    };
+    Ok(TowersLine {
+        batch: config.train.batch,
+        losses_cpu: cpu.losses.clone(),
+        losses_one: one.losses.clone(),
+        apart_one: apart(&one),
+        apart_all: all.as_ref().map(apart),
+        losses_all: all.as_ref().map(|run| run.losses.clone()),
+        images_per_s_one: one.images_per_s,
+        images_per_s_all: all.map(|run| run.images_per_s),
+    })
+}
+
+/// Some steps on the same made-up batches; then `timed` more, by the clock.
+fn train<D: Device>(devices: Vec<D>, config: &Config, timed: u64) -> Result<Run> {
+    let net = Net::new(config, CLASSES);
+    let mut towers = Towers::start(devices, &net, &config.train)?;
+    let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
+    // Two batches with the towers, and one that is being made up.
+    let ring = Ring::new(towers.slots(3, bytes)?, config.train.batch);
+    let rate = config.train.rate as f32;
+    let mut losses = vec![];
+    for step in 0..COMPARED {
+        towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
+        let (outcome, _) = towers.outcome()?;
+        losses.push(outcome.score.loss_sum / outcome.score.images as f64);
+    }
+    ensure!(losses.iter().all(|loss| loss.is_finite()), "the losses are {losses:?}");
+    let mut seconds = f64::INFINITY;
+    if timed > 0 {
+        let mut lap = stopwatch();
+        let mut in_flight = 0;
+        for step in COMPARED..COMPARED + timed {
+            towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
+            in_flight += 1;
+            if in_flight == 2 {
+                towers.outcome()?;
+                in_flight -= 1;
+            }
+        }
+        for _ in 0..in_flight {
+            towers.outcome()?;
+        }
+        seconds = lap();
+    }
+    let images = (timed * config.train.batch as u64) as f64;
+    Ok(Run { losses, images_per_s: images / seconds })
+}

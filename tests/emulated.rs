@@ -1,0 +1,298 @@
+//! `alexnet run` on emulated GPUs: the numbers are the CPU's, every wait is needed, and every fault ends
+//! in one error and a checkpoint that the run goes on from.
+
+use crate::{
+    emulator::Emulator,
+    program::{Bench, checkpoints, fails, stderr, succeeds},
+    rig::tensors_apart,
+};
+use alexnet::{
+    checkpoint::Checkpoint,
+    metrics::{self, Line},
+};
+use pipeline::{
+    pack::{self, PackConfig, PackPolicy},
+    synth::{SynthConfig, synth},
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Of losses and weights of the tiny net after a few steps, relative: sums are added in another order, and
+/// the CPU's convolutions are Winograd's.
+const ROUNDING: f64 = 1e-4;
+
+fn losses(run: &Path) -> Vec<f64> {
+    let lines = metrics::read(&run.join("metrics.jsonl")).expect("metrics");
+    let loss = |line: &Line| match line {
+        Line::Step { loss, .. } => Some(*loss),
+        _ => None,
+    };
+    lines.iter().filter_map(loss).collect()
+}
+
+/// The relative differences of two lists of losses, each the largest so far.
+fn losses_apart(a: &[f64], b: &[f64]) -> Vec<f64> {
+    assert_eq!(a.len(), b.len(), "steps");
+    let mut largest = 0.0_f64;
+    let mut apart = |(a, b): (&f64, &f64)| {
+        largest = largest.max((a / b - 1.0).abs());
+        largest
+    };
+    a.iter().zip(b).map(&mut apart).collect()
+}
+
+/// Every checkpoint of two runs, and how far the weights lie apart.
+fn weights_apart(a: &Path, b: &Path) -> Vec<(f64, String)> {
+    let (a, b) = (checkpoints(a), checkpoints(b));
+    assert_eq!(a.len(), b.len(), "checkpoints");
+    let load = |path: &PathBuf| Checkpoint::load(path).expect("a whole file");
+    let pair = |(a, b)| tensors_apart(&load(a).tensors, &load(b).tensors);
+    a.iter().zip(&b).map(pair).collect()
+}
+
+fn same(a: &Path, b: &Path, what: &str) {
+    let apart = losses_apart(&losses(a), &losses(b)).pop().expect("steps");
+    assert!(apart < ROUNDING, "{what}: losses differ by {apart:e}");
+    for (apart, place) in weights_apart(a, b) {
+        assert!(apart < ROUNDING, "{what}: {place} differ by {apart:e}");
+    }
+}
+
+/// `alexnet run` of the tiny recipe, a checkpoint a step.
+fn tiny(bench: &Bench, out: &str, more: &[&str]) -> Command {
+    let mut command = bench.run(out, &["--checkpoint-every", "1", "--keep", "9"]);
+    if !more.contains(&"--steps") {
+        command.args(["--steps", "6"]);
+    }
+    command.args(more);
+    command
+}
+
+/// The recipe `demo` on 64 pictures of 4 classes, without dropout, which it would take longer to learn
+/// with.
+fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
+    let (tree, shards) = (bench.path("demo-tree"), bench.path("demo-shards"));
+    if !shards.exists() {
+        let config = SynthConfig {
+            classes: 4,
+            per_class: 16,
+            val_per_class: 2,
+            seed: 1,
+            jobs: 2,
+            shorter_side: Some(80),
+        };
+        synth(&config, &tree, &|_| ()).expect("a tree");
+        let config = PackConfig {
+            size: 64,
+            jobs: 2,
+            on_corrupt: PackPolicy::Fail,
+            ..PackConfig::new(tree, &shards)
+        };
+        pack::build(&config, &|_| ()).expect("packed");
+        std::fs::write(bench.path("demo.toml"), "[train]\ndropout = 0.0\n").expect("room");
+    }
+    let mut command = bench.alexnet(&["run", "--preset", "demo", "--config", "demo.toml"]);
+    command.args(["--data", "demo-shards", "--out", out, "--batch", "16", "--steps", "40"]);
+    command.args(["--rate", "0.00003", "--keep", "50"]).args(more);
+    command
+}
+
+#[test]
+fn two_gpus_train_demo_as_the_cpu_does() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    // Rounding grows from step to step, by near-ties of the pooling: as it does between two ways of
+    // carrying the net on the CPU.
+    let [one, two, gpus] = ["one", "two", "gpus"].map(|out| bench.path(out));
+    let cpu = ["--device", "cpu", "--threads", "2", "--towers"];
+    succeeds(demo(&bench, "one", &cpu).arg("1"));
+    succeeds(demo(&bench, "two", &cpu).arg("2"));
+    succeeds(emulator.on(&mut demo(&bench, "gpus", &["--gpus", "0,1"]), &[]));
+    let found = losses(&gpus);
+    let (first, last) = (found[0], found[36..].iter().sum::<f64>() / 4.0);
+    assert!(last < 0.5 * first, "the loss was {first} and is {last}");
+    let apart = losses_apart(&found, &losses(&two));
+    assert!(apart[9] < ROUNDING, "losses of 10 steps differ by {:e}", apart[9]);
+    let usual = losses_apart(&losses(&one), &losses(&two))[39];
+    assert!(
+        apart[39] < 4.0 * usual + ROUNDING,
+        "they differ by {:e}, on CPUs {usual:e}",
+        apart[39]
+    );
+    let largest =
+        |pairs: Vec<(f64, String)>| pairs.into_iter().map(|pair| pair.0).fold(0.0, f64::max);
+    let mut weights = weights_apart(&gpus, &two);
+    let late = largest(weights.split_off(2));
+    let early = largest(weights);
+    let usual = largest(weights_apart(&one, &two));
+    assert!(early < 10.0 * ROUNDING, "weights of 8 steps differ by {early:e}");
+    assert!(late < 4.0 * usual + ROUNDING, "they differ by {late:e}, on CPUs {usual:e}");
+}
+
+#[test]
+fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    succeeds(&mut tiny(&bench, "cpu", &["--device", "cpu"]));
+    for (out, flags, settings) in [
+        ("one", ["--gpus", "0"], &[][..]),
+        ("shared", ["--gpus", "0,0"], &[]),
+        ("two", ["--gpus", "0,1"], &[]),
+        ("cuda", ["--device", "cuda"], &[]),
+        ("staged", ["--gpus", "0,1"], &[("PEERS", "0")]),
+        ("pageable", ["--gpus", "1,0"], &[("PIN_BYTES_MAX", "30000")]),
+    ] {
+        let output = succeeds(emulator.on(&mut tiny(&bench, out, &flags), settings));
+        same(&bench.path("cpu"), &bench.path(out), out);
+        let says = stderr(&output);
+        let wanted = match out {
+            "one" => "Emulated GPU 0",
+            "shared" => "copies on one GPU",
+            "staged" => "do not reach one another",
+            "pageable" => "batches lie in pageable memory",
+            _ => "peer copies",
+        };
+        assert!(says.contains(wanted), "{out}: {says}");
+    }
+    // The same device gives the same bits, whatever the delays.
+    succeeds(emulator.on(&mut tiny(&bench, "again", &["--gpus", "0,1"]), &[("SEED", "7")]));
+    assert_eq!(losses(&bench.path("two")), losses(&bench.path("again")));
+    assert!(weights_apart(&bench.path("two"), &bench.path("again")).iter().all(|w| w.0 == 0.0));
+}
+
+/// Streams of a GPU, as `gpu::cuda` makes them.
+const STREAMS: [&str; 4] = ["copy", "compute", "out", "inward"];
+
+#[test]
+fn no_wait_can_be_left_out() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    // No checkpoint on the way, so that a batch follows another.
+    let run = |out: &str| {
+        bench.run(out, &["--steps", "6", "--checkpoint-every", "100", "--gpus", "0,1"])
+    };
+    succeeds(emulator.on(&mut run("sound"), &[]));
+    let sound = losses(&bench.path("sound"));
+    // `out` waits for `inward`, too, until a parcel is empty: that follows from all the others, as long as
+    // there are more parcels than cross at once.
+    for (who, whom) in [(1, 0), (0, 1), (2, 1), (3, 1), (1, 3), (1, 2), (3, 2)] {
+        let (out, drop) = (format!("drop-{who}-{whom}"), format!("{who}<{whom}"));
+        let mut command = run(&out);
+        let output = emulator
+            .on(&mut command, &[("DROP_WAITS", &drop)])
+            .output()
+            .expect("the program starts");
+        let text = stderr(&output);
+        assert!(!text.contains("panicked"), "{text}");
+        // It trains on other numbers, or the loss is none.
+        let noticed = !output.status.success() || losses(&bench.path(&out)) != sound;
+        let (who, whom) = (STREAMS[who], STREAMS[whom]);
+        assert!(noticed, "`{who}` does not wait for `{whom}`, and nobody notices");
+    }
+}
+
+#[test]
+fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    for (out, setting, flags, says) in [
+        ("lost", ("LOSE", "1:500"), &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
+        ("hangs", ("STICK", "1:500"), &["--patience", "2"], "waited 2 s"),
+    ] {
+        let flags = [&["--gpus", "0,1"], flags].concat();
+        let mut command = tiny(&bench, out, &flags);
+        let text = fails(emulator.on(&mut command, &[setting]), 1, &[says]);
+        assert_eq!(text.matches("error:").count(), 1, "{text}");
+        let kept = checkpoints(&bench.path(out)).len();
+        assert!((1..6).contains(&kept), "{out}: {kept} checkpoints");
+        succeeds(&mut tiny(&bench, out, &["--resume", "--device", "cpu"]));
+        assert_eq!(losses(&bench.path(out)).len(), 6, "{out}");
+    }
+}
+
+#[test]
+fn the_timeline_shows_what_streams_do_and_that_pictures_come_during_the_step_before() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let trace = bench.path("trace.json");
+    let mut command = bench.run("traced", &["--steps", "6", "--gpus", "0,1", "--trace"]);
+    succeeds(emulator.on(command.arg(&trace), &[]));
+    let text = std::fs::read_to_string(&trace).expect("a timeline");
+    let events: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+    let lanes: Vec<(&str, u64)> = events
+        .iter()
+        .filter(|event| event["name"] == "thread_name")
+        .filter_map(|event| Some((event["args"]["name"].as_str()?, event["tid"].as_u64()?)))
+        .collect();
+    let spans = |name: &str| -> Vec<(f64, f64)> {
+        let lane = lanes.iter().find(|lane| lane.0 == name).expect("a lane of each stream").1;
+        let own = events.iter().filter(|e| e["ph"] == "X" && e["tid"] == lane);
+        own.map(|e| (e["ts"].as_f64().expect("us"), e["dur"].as_f64().expect("us"))).collect()
+    };
+    for tower in 0..2 {
+        for stream in STREAMS {
+            assert!(spans(&format!("tower-{tower} {stream}")).len() >= 6, "{tower} {stream}");
+        }
+    }
+    let (copies, kernels) = (spans("tower-0 copy"), spans("tower-0 compute"));
+    let within = |(at, _): &(f64, f64)| {
+        let first = kernels.first().expect("kernels").0;
+        let (last, took) = kernels.last().expect("kernels");
+        *at > first && *at < last + took
+    };
+    assert!(copies.iter().any(within), "no copy while kernels run");
+}
+
+#[test]
+fn a_gpu_without_room_says_for_what_and_which_batch_fits() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let mut command = tiny(&bench, "full", &["--gpus", "0,0", "--batch", "48"]);
+    let says = [
+        "gpu 0 has 2 MiB free, and batch 48 needs",
+        "weights and velocities",
+        "would fit",
+        "hint: pass --batch",
+    ];
+    let text = fails(emulator.on(&mut command, &[("MEMORY_MIB", "2")]), 1, &says);
+    let words: Vec<_> = text.split_whitespace().collect();
+    let at = words.windows(2).position(|words| words == ["would", "fit"]).expect("said");
+    let mut fitting = tiny(&bench, "fits", &["--gpus", "0,0", "--batch", words[at - 1]]);
+    succeeds(emulator.on(&mut fitting, &[("MEMORY_MIB", "2")]));
+}
+
+#[test]
+fn a_run_goes_from_gpus_to_the_cpu_and_back() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    succeeds(&mut tiny(&bench, "cpu", &["--device", "cpu"]));
+    succeeds(emulator.on(&mut tiny(&bench, "moved", &["--gpus", "0,1", "--steps", "2"]), &[]));
+    let onto = ["--resume", "--steps", "4", "--device", "cpu"];
+    let text = stderr(&succeeds(&mut tiny(&bench, "moved", &onto)));
+    assert!(text.contains("2 tower actors on GPUs until now"), "{text}");
+    let back = ["--resume", "--gpus", "0"];
+    let text = stderr(&succeeds(emulator.on(&mut tiny(&bench, "moved", &back), &[])));
+    assert!(text.contains("to rounding only"), "{text}");
+    same(&bench.path("cpu"), &bench.path("moved"), "moved twice");
+}
+
+#[test]
+fn what_is_missing_is_said_and_what_to_do() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    for (flags, settings, says) in [
+        (["--device", "cuda"], [("DEVICES", "0")], ["finds no GPU", "hint: see whether"]),
+        (["--gpus", "0"], [("DRIVER", "11080")], ["is for CUDA 11.8", "hint: install driver"]),
+        (["--gpus", "1"], [("CAPABILITY", "6.1")], ["capability 6.1", "hint: name a newer"]),
+        (["--gpus", "2"], [("DEVICES", "2")], ["there is no GPU 2", "hint: `alexnet doctor`"]),
+    ] {
+        fails(emulator.on(&mut tiny(&bench, "none", &flags), &settings), 1, &says);
+    }
+    // Where nothing is asked for, the CPU does.
+    let mut command = tiny(&bench, "auto", &[]);
+    let output = succeeds(emulator.on(&mut command, &[("DRIVER", "11080")]));
+    let text = stderr(&output);
+    assert!(text.contains("device: CPU") && text.contains("is for CUDA 11.8"), "{text}");
+}

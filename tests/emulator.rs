@@ -1,0 +1,46 @@
+//! The built program on emulated GPUs: `tools/emucuda` in the place of the driver.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// A folder where the program finds the emulated driver.
+pub(crate) struct Emulator {
+    folder: TempDir,
+}
+
+impl Emulator {
+    /// `None`, with the reason, where kernels cannot be emulated.
+    #[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+    pub(crate) fn find() -> Option<Self> {
+        if !emucuda::AVAILABLE {
+            eprintln!("SKIP: no C++ compiler, so that kernels are not emulated");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        symlink(library(), folder.path().join("libcuda.so")).expect("a link");
+        Some(Self { folder })
+    }
+
+    /// Has `command` find emulated GPUs, as `settings` say: names without `EMUCUDA_`, and values.
+    pub(crate) fn on<'a>(
+        &self, command: &'a mut Command, settings: &[(&str, &str)],
+    ) -> &'a mut Command {
+        command.env("LD_LIBRARY_PATH", self.folder.path()).env("ALEXNET_KERNELS", "ptx");
+        for (name, value) in settings {
+            command.env(format!("EMUCUDA_{name}"), value);
+        }
+        command
+    }
+}
+
+/// Cargo builds it for this test, as a dependency of the package.
+fn library() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_alexnet")).parent().expect("a folder");
+    let name = "libemucuda.so";
+    let found = [built.join("deps").join(name), built.join(name)];
+    found.into_iter().find(|path| path.exists()).expect("a dependency of this test")
+}
