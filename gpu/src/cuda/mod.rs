@@ -13,3 +13,5 @@ pub mod tile;
 pub mod images;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod seeded;

@@ -102,3 +102,9 @@ pub(crate) fn channels_last(values: &[f32], channels: usize, area: usize) -> Vec
 pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
     channels_last(values, area, channels)
 }
+
+/// Noise whose numbers are bf16s already.
+pub(crate) fn bf16s(seed: u32, len: usize) -> Vec<f32> {
+    let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+    crate::testing::noise(seed, len).into_iter().map(round).collect()
+}

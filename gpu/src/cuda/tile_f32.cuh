@@ -17,10 +17,11 @@
 #define STEP 16
 #define TILE_THREADS 256
 
-// What one thread brings of an operand with SIDE rows or columns in a tile.
-template <class Loader, int SIDE>
+// What one thread brings of an operand with SIDE rows or columns in a tile, DEPTH terms at a
+// time.
+template <class Loader, int SIDE, int DEPTH = STEP>
 struct Fetch {
-    static constexpr int PASSES = SIDE * STEP / 4 / TILE_THREADS;
+    static constexpr int PASSES = SIDE * DEPTH / 4 / TILE_THREADS;
     // So that the scattered stores of what is deep collide two by two only.
     static constexpr int PITCH = SIDE + 4;
     typename Loader::Row rows[Loader::DEEP ? PASSES : 1];
@@ -29,12 +30,12 @@ struct Fetch {
 
     static DEV_METHOD int side_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t / (STEP / 4) + pass * (TILE_THREADS * 4 / STEP)
+        return Loader::DEEP ? t / (DEPTH / 4) + pass * (TILE_THREADS * 4 / DEPTH)
                             : t % (SIDE / 4) * 4;
     }
     static DEV_METHOD int depth_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t % (STEP / 4) * 4
+        return Loader::DEEP ? t % (DEPTH / 4) * 4
                             : t / (SIDE / 4) + pass * (TILE_THREADS * 4 / SIDE);
     }
     DEV_METHOD void start(const Loader &from, int first, int k) {
@@ -52,8 +53,10 @@ struct Fetch {
     }
     DEV_METHOD void next(const Loader &from) {
         UNROLL
-        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES); p++) from.next(terms[p]);
+        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES) * (DEPTH / STEP); p++)
+            from.next(terms[p / (DEPTH / STEP)]);
     }
+    // To a room of [DEPTH][PITCH].
     DEV_METHOD void store(float *room) const {
         UNROLL
         for (int p = 0; p < PASSES; p++) {
