@@ -55,6 +55,7 @@ pub(crate) fn program() -> Option<&'static Program> {
 }
 
 #[cfg(emulated)]
+#[expect(clippy::unnecessary_wraps, reason = "without a compiler there is none")]
 pub(crate) fn program() -> Option<&'static Program> {
     use std::sync::OnceLock;
     static PROGRAM: OnceLock<Program> = OnceLock::new();

@@ -14,4 +14,6 @@ pub mod images;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod seeded;

@@ -23,6 +23,11 @@ typedef unsigned long long u64;
 // `count` elements of shared memory; at the top of a kernel only.
 #define STATIC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 
+// Four floats, or four halves in two words, in one access: aligned to 16 or 8 bytes.
+DEV float4 load4(const float *p) { return *(const float4 *)p; }
+DEV void store4(float *p, float4 v) { *(float4 *)p = v; }
+DEV void store_halves(u16 *p, u32 low, u32 high) { *(uint2 *)p = make_uint2(low, high); }
+
 DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 #if __CUDA_ARCH__ >= 800

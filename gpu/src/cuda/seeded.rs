@@ -28,6 +28,7 @@ const fn bug(
 }
 
 const TILE: &str = "cuda/tile_f32.cuh";
+const BF16: &str = "cuda/tile_bf16.cuh";
 const CONV: &str = "ops/conv/conv.cu";
 const DEPTH: &str = "ops/conv/depth.cu";
 const FINISH: &str = "ops/finish/finish.cu";
@@ -35,7 +36,7 @@ const SOFTMAX: &str = "ops/softmax/softmax.cu";
 const DROPOUT: &str = "ops/dropout/dropout.cu";
 
 #[rustfmt::skip]
-const BUGS: [Bug; 31] = [
+const BUGS: [Bug; 35] = [
     // Barriers and the order of accesses.
     bug("a tile's barrier is missing", TILE, "        __syncthreads();\n", "", "conv::cuda"),
     bug("the two rooms of a tile do not take turns", TILE, "turn ^= 1", "turn ^= 0", "conv::cuda"),
@@ -46,6 +47,11 @@ const BUGS: [Bug; 31] = [
     bug("a joining step does not wait for the one before", SOFTMAX, "half; half /= 2) {\n        __syncthreads();", "half; half /= 2) {", "softmax::cuda"),
     bug("the rows' sums are read before they are there", "ops/linear/bias.cu", "    __syncthreads();\n", "", "linear::cuda"),
     bug("only some threads reach a barrier", FINISH, "    float *const a = rooms + threadIdx.y", "    if (!there) return;\n    if (threadIdx.x == 31) __syncwarp(1u);\n    float *const a = rooms + threadIdx.y", "finish::cuda"),
+    bug("the barrier of a bf16 tile is missing", BF16, "        __syncthreads();\n", "", "linear::cuda"),
+    bug("the two rooms of a bf16 tile do not take turns", BF16, "turn ^= 1", "turn ^= 0", "linear::cuda"),
+    // Fragments.
+    bug("the left fragment's quarters are swapped", BF16, "(m + odd * 8 + low) * PITCH + k + high * 8", "(m + high * 8 + low) * PITCH + k + odd * 8", "linear::cuda"),
+    bug("the right fragment is not turned", BF16, "load_matrix_x4_trans(r, room + (k + odd * 8", "load_matrix_x4(r, room + (k + odd * 8", "linear::cuda"),
     // Bounds and tails.
     bug("the last step of a product is lost", TILE, "k + STEP < k1", "k + 2 * STEP < k1", "conv::cuda"),
     bug("a part ends beyond the last term", TILE, "min((part + 1) * each * STEP, terms)", "(part + 1) * each * STEP", "conv::cuda"),
@@ -55,8 +61,8 @@ const BUGS: [Bug; 31] = [
     bug("a store beyond the last column", TILE, "if (j + e < n) to[e]", "if (j + e <= n) to[e]", "linear::cuda"),
     bug("one row too many in the bias' gradient", "ops/linear/bias.cu", "row < end", "row <= end", "linear::cuda"),
     bug("one number too many", "ops/activation/activation.cu", "if (i < len) y[i] = activate", "if (i <= len) y[i] = activate", "activation::cuda"),
-    bug("dropout begins before the row", DROPOUT, "unit >= 0 && ", "", "dropout::cuda"),
-    bug("a step of the optimiser beyond the source's columns", "ops/linear/linear.cu", "if (j + e < n)", "if (j + e <= n)", "linear::cuda"),
+    bug("another tower's units are dropped", DROPOUT, "m.first_unit + i % m.units", "i % m.units", "dropout::cuda"),
+    bug("a step of the optimiser beyond the source's columns", "ops/linear/linear.cu", "if (j + e < n) sgd_step", "if (j + e <= n) sgd_step", "linear::cuda"),
     // Indices and formulas.
     bug("the turned kernel's rows and columns are swapped", CONV, "(tap.c * window + tap.u) * window + tap.v", "(tap.c * window + tap.v) * window + tap.u", "conv::cuda"),
     bug("the window is turned the wrong way", CONV, "BACK ? row.i - tap.u : row.i + tap.u", "row.i + tap.u", "conv::cuda"),
@@ -93,18 +99,18 @@ fn compile(arguments: &[&str]) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The library of the sources below `sources`, of which only the bug's op is built.
-fn build(folder: &Path, kernels: &str) -> PathBuf {
+/// The library of the sources below `folder`.
+fn build(folder: &Path, flags: &[&str]) -> PathBuf {
     let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src");
     let path = |name: &str| folder.join(name).display().to_string();
     let (include, cuda) = (format!("-I{emulation}"), format!("-I{}", path("cuda")));
     let mut objects = vec![path("../emu.o")];
-    for (name, flag) in [("fast", "-fno-sanitize=all"), ("checked", "-fsanitize=thread")] {
+    for (name, flag) in [("fast", "-O1"), ("checked", "-fsanitize=thread")] {
         let build = format!("-DEMU_BUILD=emu_kernels_{name}");
-        let kernels = format!("-DEMU_KERNELS=\"{kernels}\"");
+        let kernels = "-DEMU_KERNELS=\"kernels.cu\"";
         let (from, to) = (format!("{emulation}/kernels.cpp"), path(&format!("{name}.o")));
-        let rest = [&*include, &cuda, &build, &kernels, flag, "-c", &from, "-o", &to];
-        compile(&[&hostemu::SHARED_FLAGS[..], &rest].concat());
+        let rest = [&*include, &cuda, &build, kernels, flag, "-c", &from, "-o", &to];
+        compile(&[&hostemu::SHARED_FLAGS[..], flags, &rest].concat());
         objects.push(to);
     }
     let library = path("kernels.so");
@@ -128,47 +134,72 @@ fn found(bug: &Bug, folder: &Path) -> Option<String> {
         bug.file
     );
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
-    let library = build(&sources, "kernels.cu");
+    let library = build(&sources, &[]);
+    let complaint = complaint(bug.tests, &library);
+    fs::remove_dir_all(&sources).expect("what was made");
+    complaint
+}
+
+/// What the tests named `tests` say of the kernels of `library`; nothing if they pass.
+fn complaint(tests: &str, library: &Path) -> Option<String> {
     let tests = Command::new(env::current_exe().expect("this program"))
-        .args([bug.tests, "--test-threads=1"])
+        .args([tests, "--test-threads=1", "--skip", "costs", "--skip", "images"])
         .env(hostemu::OTHER_KERNELS, library)
         .env("RUST_BACKTRACE", "0")
         .env("PROPTEST_FAILURE_PERSISTENCE", "off")
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
         .output()
         .expect("tests");
-    fs::remove_dir_all(&sources).expect("what was made");
     if tests.status.success() {
         return None;
     }
     let said = String::from_utf8_lossy(&tests.stdout).into_owned();
     let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
-    let reason = lines.nth(1).unwrap_or("the test program died");
+    let reason = lines.nth(1).map_or_else(|| tests.status.to_string(), str::to_owned);
     Some(reason.chars().take(90).collect())
+}
+
+/// A folder with the emulation's object, for as long as `body` needs it.
+fn with_emulation(name: &str, body: impl FnOnce(&Path)) {
+    if !emulation() {
+        return;
+    }
+    let folder = env::temp_dir().join(format!("{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src/emu.cpp");
+    let object = folder.join("emu.o").display().to_string();
+    compile(&[&hostemu::SHARED_FLAGS[..], &["-c", emulation, "-o", &object]].concat());
+    body(&folder);
+    fs::remove_dir_all(&folder).expect("what was made");
+}
+
+#[test]
+#[ignore = "takes minutes: run by cargo xtask ci"]
+fn nothing_is_undefined_in_cpp() {
+    with_emulation("undefined", |folder| {
+        let sources = folder.join("src");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
+        // Overflow, shifts, alignment, bounds of arrays: the first one ends the program.
+        let flags = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
+        let found = complaint("cuda::tests", &build(&sources, &flags));
+        assert_eq!(found, None);
+    });
 }
 
 #[test]
 #[ignore = "takes minutes: run by cargo xtask ci"]
 #[expect(clippy::print_stderr, reason = "the list is the result")]
 fn every_seeded_bug_is_found() {
-    if !emulation() {
-        return;
-    }
-    let folder = env::temp_dir().join(format!("seeded-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src/emu.cpp");
-    let object = folder.join("emu.o").display().to_string();
-    compile(&[&hostemu::SHARED_FLAGS[..], &["-c", emulation, "-o", &object]].concat());
-    let mut missed = vec![];
-    for bug in &BUGS {
-        match found(bug, &folder) {
-            Some(reason) => eprintln!("found: {} | {} | {reason}", bug.what, bug.file),
-            None => {
+    with_emulation("seeded", |folder| {
+        let mut missed = vec![];
+        for bug in &BUGS {
+            if let Some(reason) = found(bug, folder) {
+                eprintln!("found: {} | {} | {reason}", bug.what, bug.file);
+            } else {
                 eprintln!("MISSED: {} | {}", bug.what, bug.file);
                 missed.push(bug.what);
             }
         }
-    }
-    fs::remove_dir_all(&folder).expect("what was made");
-    assert!(missed.is_empty(), "not found: {missed:?}");
+        assert!(missed.is_empty(), "not found: {missed:?}");
+    });
 }

@@ -5,7 +5,8 @@ use super::{
     layout,
 };
 use bytemuck::Pod;
-use hostemu::{How, Memory};
+use hostemu::{Counts, How, Memory};
+use std::collections::BTreeMap;
 
 /// An emulated device, as the ops' `cuda.rs` see one.
 #[derive(Debug)]
@@ -63,6 +64,11 @@ impl Emulated {
             };
             done.unwrap_or_else(|failure| panic!("{failure}"));
         });
+    }
+
+    /// What the launches of each kernel cost, if they are followed.
+    pub(crate) const fn counts(&self) -> &BTreeMap<String, Counts> {
+        self.0.counts()
     }
 }
 

@@ -31,7 +31,7 @@ struct Room {
             const int side = Brought::side_of(p), depth = Brought::depth_of(p);
             u16 *const to = room + (Loader::DEEP ? side * PITCH + depth : depth * PITCH + side);
             const float4 v = from.held[p];
-            *(uint2 *)to = make_uint2(to_bf16x2(v.x, v.y), to_bf16x2(v.z, v.w));
+            store_halves(to, to_bf16x2(v.x, v.y), to_bf16x2(v.z, v.w));
         }
     }
     // The fragment of rows m .. m + 15 of a, at terms k .. k + 15.

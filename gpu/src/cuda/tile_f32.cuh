@@ -67,7 +67,7 @@ struct Fetch {
                 to[2 * PITCH] = held[p].z;
                 to[3 * PITCH] = held[p].w;
             } else {
-                *(float4 *)to = held[p];
+                store4(to, held[p]);
             }
         }
     }
@@ -107,10 +107,10 @@ DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
             float4 left[TM / 4], right[TN / 4];
             UNROLL
             for (int q = 0; q < TM / 4; q++)
-                left[q] = *(const float4 *)(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
+                left[q] = load4(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
             UNROLL
             for (int q = 0; q < TN / 4; q++)
-                right[q] = *(const float4 *)(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
+                right[q] = load4(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
             UNROLL
             for (int at = 0; at < TM * TN; at++) {
                 const int r = at / TN, c = at % TN;
@@ -156,7 +156,7 @@ struct Rows {
     DEV_METHOD float4 load(const Row &row, const Term &term) const {
         const int left = k - term.k;
         if (!row.p || left <= 0) return zeros4();
-        return whole ? *(const float4 *)(row.p + term.k) : load_some(row.p + term.k, left);
+        return whole ? load4(row.p + term.k) : load_some(row.p + term.k, left);
     }
 };
 
@@ -181,7 +181,7 @@ struct Columns {
         const int left = m - row.m;
         if (term.k >= k || left <= 0) return zeros4();
         const float *from = p + (u64)term.k * pitch + row.m;
-        return whole ? *(const float4 *)from : load_some(from, left);
+        return whole ? load4(from) : load_some(from, left);
     }
 };
 
@@ -221,11 +221,11 @@ struct Finished {
         if (j + 4 <= n && aligned4(to)) {
             float4 v = make_float4(sums[0], sums[1], sums[2], sums[3]);
             if (!rooms) {
-                const float4 b = accumulate ? *(const float4 *)to : zeros4();
+                const float4 b = accumulate ? load4(to) : zeros4();
                 v = make_float4(finish(j, v.x, b.x), finish(j + 1, v.y, b.y),
                                 finish(j + 2, v.z, b.z), finish(j + 3, v.w, b.w));
             }
-            *(float4 *)to = v;
+            store4(to, v);
             return;
         }
         UNROLL

@@ -102,7 +102,7 @@ struct Gather {
         if (!row.image || tap.at >= end) return zeros4();
         if (whole) {
             const float *from = pixel(row, tap);
-            return from ? *(const float4 *)(from + tap.c) : zeros4();
+            return from ? load4(from + tap.c) : zeros4();
         }
         float four[4];
         Tap each = tap;
@@ -139,8 +139,7 @@ struct Kernels {
     DEV_METHOD void next(Term &tap) const { tap.advance(STEP, window, channels); }
     DEV_METHOD float4 load(const Row &row, const Term &tap) const {
         if (!row.kernel || tap.at >= end) return zeros4();
-        if (whole)
-            return *(const float4 *)(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
+        if (whole) return load4(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
         float four[4];
         Tap each = tap;
         UNROLL
@@ -175,7 +174,7 @@ struct TurnedKernels {
         if (tap.at >= end || row.c >= channels) return zeros4();
         const float *from =
             w + (u64)((tap.c * window + tap.u) * window + tap.v) * pitch + row.c;
-        return whole ? *(const float4 *)from : load_some(from, channels - row.c);
+        return whole ? load4(from) : load_some(from, channels - row.c);
     }
 };
 
@@ -209,7 +208,7 @@ struct Patches {
         if (place.at >= end || row.tap.at >= taps) return zeros4();
         if (whole) {
             const float *from = pixel(place, row.tap);
-            return from ? *(const float4 *)(from + row.tap.c) : zeros4();
+            return from ? load4(from + row.tap.c) : zeros4();
         }
         float four[4];
         Tap each = row.tap;

@@ -21,10 +21,20 @@ struct Step {
     Rates rates;
     DEV_METHOD void operator()(int i, int j, const float (&g)[4]) const {
         if (i >= m) return;
+        float *const of_v = v + (u64)i * pitch + j, *const of_w = w + (u64)i * pitch + j;
+        if (j + 4 <= n && aligned4(of_v) && aligned4(of_w)) {
+            float4 vs = load4(of_v), ws = load4(of_w);
+            sgd_step(rates, g[0], vs.x, ws.x);
+            sgd_step(rates, g[1], vs.y, ws.y);
+            sgd_step(rates, g[2], vs.z, ws.z);
+            sgd_step(rates, g[3], vs.w, ws.w);
+            store4(of_v, vs);
+            store4(of_w, ws);
+            return;
+        }
         UNROLL
         for (int e = 0; e < 4; e++)
-            if (j + e < n)
-                sgd_step(rates, g[e], v[(u64)i * pitch + j + e], w[(u64)i * pitch + j + e]);
+            if (j + e < n) sgd_step(rates, g[e], of_v[e], of_w[e]);
     }
 };
 
