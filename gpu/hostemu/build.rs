@@ -14,7 +14,7 @@ fn main() {
         return;
     }
     kernels("fast", &["-O3", "-march=native"]);
-    // Without these two, one access may become another; unrolled loops are other places of the code.
+    // Unrolled loops are other places of the code, and so other accesses of a warp.
     kernels("checked", &["-O1", "-fsanitize=thread", "-fno-unroll-loops"]);
     base().opt_level(2).file("src/emu.cpp").compile("emu");
     println!("cargo::rustc-cfg=emulated");

@@ -61,6 +61,7 @@ static bool of_emulation(uintptr_t at, size_t bytes, bool write) {
         if (inside(at, bytes, block->arguments[i], kernel.sizes[i])) return true;
     return inside(at, bytes, block->arguments, kernel.count * sizeof(void *)) ||
            inside(at, bytes, block->fibers.data(), block->fibers.size() * sizeof(Fiber)) ||
+           inside(at, bytes, block->warps.data(), block->warps.size() * sizeof(Warp)) ||
            inside(at, bytes, &context, sizeof context);
 }
 
@@ -145,8 +146,9 @@ static void access(const void *site, const void *p, int bytes, bool write) {
         fail(write ? "a write outside of the launch's buffers"
                    : "a read outside of the launch's buffers");
     }
-    if (at % bytes) fail("an access that is not aligned");
     touch_all(at, bytes, write);
+    if (!site) return;  // counted elsewhere, or a copy of a struct
+    if (at % bytes) fail("an access that is not aligned");
     state.logs[self().warp * 32 + self().lane].push_back({site, at, bytes});
 }
 
@@ -238,6 +240,11 @@ static void copy(void *to, const void *from) {
 }
 static void copied(const void *to) { touch_all((uintptr_t)to, 16, true); }
 static void matrix_rows(const void *const *rows, int n) {
+    for (int i = 0; i < n; i++) {
+        if (!in_shared((uintptr_t)rows[i])) fail("ldmatrix of what is not in shared memory");
+        if ((uintptr_t)rows[i] % 16) fail("a row of ldmatrix that is not aligned");
+        access(nullptr, rows[i], 16, false);
+    }
     std::vector<Access> accesses;
     for (int i = 0; i < n; i++) accesses.push_back({nullptr, (uintptr_t)rows[i], 16});
     state.counts.shared_requests++;
@@ -259,6 +266,12 @@ EMU_ACCESS(__tsan_write2, 2, true)
 EMU_ACCESS(__tsan_write4, 4, true)
 EMU_ACCESS(__tsan_write8, 8, true)
 EMU_ACCESS(__tsan_write16, 16, true)
+void __tsan_read_range(void *p, size_t bytes) {
+    emu::check::access(nullptr, p, (int)bytes, false);
+}
+void __tsan_write_range(void *p, size_t bytes) {
+    emu::check::access(nullptr, p, (int)bytes, true);
+}
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}
 void __tsan_init() {}

@@ -48,16 +48,18 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
-struct alignas(8) uint2 {
-    u32 x, y;
-};
-struct alignas(16) uint4 {
-    u32 x, y, z, w;
-};
 static inline float2 make_float2(float x, float y) { return {x, y}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-static inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
-static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+
+// One access each: a compiler takes structs apart, but not vectors.
+typedef float emu_float4 __attribute__((vector_size(16)));
+typedef u32 emu_uint2 __attribute__((vector_size(8)));
+DEV float4 load4(const float *p) {
+    const emu_float4 v = *(const emu_float4 *)p;
+    return {v[0], v[1], v[2], v[3]};
+}
+DEV void store4(float *p, float4 v) { *(emu_float4 *)p = emu_float4{v.x, v.y, v.z, v.w}; }
+DEV void store_halves(u16 *p, u32 low, u32 high) { *(emu_uint2 *)p = emu_uint2{low, high}; }
 
 namespace emu {
 

@@ -9,6 +9,9 @@ static inline u16 to_bf16(float x) {
     if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;
     return (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+static inline u32 to_bf16x2(float low, float high) {
+    return to_bf16(low) | (u32)to_bf16(high) << 16;
+}
 static inline float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 
 static inline void copy_async16(void *to, const void *from, bool given) {
@@ -70,8 +73,9 @@ struct Matrices {
     const u16 *row;
 };
 
+// Its reads are followed by note_matrix_rows.
 template <bool TRANSPOSED>
-static void load_matrices(void **lanes) {
+__attribute__((no_sanitize_thread)) static void load_matrices(void **lanes) {
     const void *rows[32];
     for (int i = 0; i < 32; i++) rows[i] = ((Matrices *)lanes[i])->row;
     note_matrix_rows(rows, 32);

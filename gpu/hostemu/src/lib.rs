@@ -9,11 +9,13 @@
 //! speed, and whether the inline assembly of `prim.cuh` does what its C++ half does.
 
 mod memory;
+mod program;
 
 pub use memory::Memory;
+pub use program::{OTHER_KERNELS, SHARED_FLAGS};
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
+    ffi::{CStr, CString, c_int, c_void},
     fmt,
 };
 
@@ -110,65 +112,29 @@ pub struct Range {
 /// Blocks or threads along x, y and z.
 pub type Dim = [u32; 3];
 
-#[cfg(emulated)]
-mod ffi {
-    use super::{Counts, Range, c_char, c_int, c_uint, c_void};
-
-    #[repr(C)]
-    pub(crate) struct How {
-        pub(crate) checked: c_int,
-        pub(crate) reversed: c_int,
-        pub(crate) eager: c_int,
-        pub(crate) ranges: *const Range,
-        pub(crate) range_count: usize,
-    }
-
-    unsafe extern "C" {
-        pub(crate) fn emu_name(index: usize) -> *const c_char;
-        pub(crate) fn emu_sizes(
-            name: *const c_char, sizes: *mut usize, capacity: c_int,
-        ) -> c_int;
-        pub(crate) fn emu_run(
-            name: *const c_char, grid: *const c_uint, threads: *const c_uint, shared: c_uint,
-            arguments: *const *mut c_void, how: *const How, counts: *mut Counts,
-        ) -> *const c_char;
-    }
-}
-
 /// Whether kernels can be run here: there was a C++ compiler, and the CPU is an x86-64 under Linux.
 pub const AVAILABLE: bool = cfg!(emulated);
 
 /// The names of all kernels, in order.
 pub fn kernels() -> Vec<&'static str> {
-    #[cfg(emulated)]
-    {
-        // SAFETY: any index may be asked for; names are string literals of the kernels' build.
-        let name = |index| unsafe {
-            let name = ffi::emu_name(index);
-            (!name.is_null()).then(|| CStr::from_ptr(name))
-        };
-        let names = (0..).map_while(name);
-        names.map(|name| name.to_str().expect("kernels' names are ASCII")).collect()
-    }
-    #[cfg(not(emulated))]
-    Vec::new()
+    let Some(program) = program::program() else { return Vec::new() };
+    // SAFETY: any index may be asked for; names are string literals of the kernels' build, which stays.
+    let name = |index| unsafe {
+        let name = (program.name)(index);
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    };
+    let names = (0..).map_while(name);
+    names.map(|name| name.to_str().expect("kernels' names are ASCII")).collect()
 }
 
 /// The sizes of a kernel's parameters in bytes, if there is such a kernel.
 pub fn parameter_sizes(kernel: &str) -> Option<Vec<usize>> {
-    #[cfg(emulated)]
-    {
-        const MOST: usize = 64;
-        let (name, mut sizes) = (CString::new(kernel).ok()?, [0; MOST]);
-        // SAFETY: the name ends with a zero; at most as many sizes are written as there is room for.
-        let count = unsafe { ffi::emu_sizes(name.as_ptr(), sizes.as_mut_ptr(), MOST as c_int) };
-        usize::try_from(count).ok().map(|count| sizes[..count].to_vec())
-    }
-    #[cfg(not(emulated))]
-    {
-        let _ = kernel;
-        None
-    }
+    const MOST: usize = 64;
+    let (name, mut sizes) = (CString::new(kernel).ok()?, [0; MOST]);
+    let sizes_of = program::program()?.sizes;
+    // SAFETY: the name ends with a zero; at most as many sizes are written as there is room for.
+    let count = unsafe { sizes_of(name.as_ptr(), sizes.as_mut_ptr(), MOST as c_int) };
+    usize::try_from(count).ok().map(|count| sizes[..count].to_vec())
 }
 
 /// Runs one launch to its end. `buffers` is what it may touch, if it is followed.
@@ -185,39 +151,32 @@ pub unsafe fn run(
     how: How, buffers: &[Range],
 ) -> Result<Counts, Failure> {
     let failed = |what: &str| Failure { kernel: kernel.to_owned(), what: what.to_owned() };
-    #[cfg(emulated)]
-    {
-        let name = CString::new(kernel).map_err(|_| failed("no such kernel"))?;
-        let how = ffi::How {
-            checked: how.checked.into(),
-            reversed: how.reversed.into(),
-            eager: how.eager.into(),
-            ranges: buffers.as_ptr(),
-            range_count: buffers.len(),
-        };
-        let mut counts = Counts::default();
-        // SAFETY: pointers to locals that outlive the call; the caller vouches for the arguments.
-        let error = unsafe {
-            ffi::emu_run(
-                name.as_ptr(),
-                grid.as_ptr(),
-                threads.as_ptr(),
-                shared_bytes,
-                arguments,
-                &raw const how,
-                &raw mut counts,
-            )
-        };
-        if error.is_null() {
-            return Ok(counts);
-        }
-        // SAFETY: a string that ends with a zero and holds until this thread's next call.
-        let what = unsafe { CStr::from_ptr(error) };
-        Err(failed(&what.to_string_lossy()))
+    let program = program::program().ok_or_else(|| failed("kernels are not emulated here"))?;
+    let name = CString::new(kernel).map_err(|_| failed("no such kernel"))?;
+    let how = program::How {
+        checked: how.checked.into(),
+        reversed: how.reversed.into(),
+        eager: how.eager.into(),
+        ranges: buffers.as_ptr(),
+        range_count: buffers.len(),
+    };
+    let mut counts = Counts::default();
+    // SAFETY: pointers to locals that outlive the call; the caller vouches for the arguments.
+    let error = unsafe {
+        (program.run)(
+            name.as_ptr(),
+            grid.as_ptr(),
+            threads.as_ptr(),
+            shared_bytes,
+            arguments,
+            &raw const how,
+            &raw mut counts,
+        )
+    };
+    if error.is_null() {
+        return Ok(counts);
     }
-    #[cfg(not(emulated))]
-    {
-        let _ = (grid, threads, shared_bytes, arguments, how, buffers);
-        Err(failed("kernels are not emulated here"))
-    }
+    // SAFETY: a string that ends with a zero and holds until this thread's next call.
+    let what = unsafe { CStr::from_ptr(error) };
+    Err(failed(&what.to_string_lossy()))
 }

@@ -1,7 +1,7 @@
 //! Memory of an emulated device: buffers that begin as what is not a number, between guards.
 
 use crate::{Counts, Dim, Failure, How, Range, run};
-use std::ffi::c_void;
+use std::{collections::BTreeMap, ffi::c_void};
 
 /// As `cuMemAlloc` aligns.
 const ALIGNMENT: usize = 256;
@@ -40,13 +40,13 @@ impl Buffer {
 pub struct Memory {
     how: How,
     buffers: Vec<Buffer>,
-    counts: Counts,
+    counts: BTreeMap<String, Counts>,
 }
 
 impl Memory {
     /// None yet.
     pub fn new(how: How) -> Self {
-        Self { how, buffers: Vec::new(), counts: Counts::default() }
+        Self { how, buffers: Vec::new(), counts: BTreeMap::new() }
     }
 
     /// The address of a new buffer of `bytes` bytes, all unwritten.
@@ -99,17 +99,18 @@ impl Memory {
             .collect();
         // SAFETY: as many arguments as parameters, each of its size, was checked above; the caller vouches
         // for the addresses among them.
-        self.counts += unsafe {
+        let counts = unsafe {
             run(kernel, grid, threads, shared_bytes, addresses.as_ptr(), self.how, &ranges)
         }?;
+        *self.counts.entry(kernel.to_owned()).or_default() += counts;
         if self.buffers.iter().all(Buffer::guards_hold) {
             return Ok(());
         }
         Err(failed("wrote before or after a buffer".into()))
     }
 
-    /// What all launches cost, if they are followed.
-    pub const fn counts(&self) -> Counts {
-        self.counts
+    /// What the launches of each kernel cost, if they are followed.
+    pub const fn counts(&self) -> &BTreeMap<String, Counts> {
+        &self.counts
     }
 }

@@ -74,8 +74,8 @@ pub fn pick(device: Capability, kind: Kind) -> Option<Image> {
 fn unpack(packed: &Packed) -> Image {
     let mut bytes = Vec::new();
     GzDecoder::new(packed.bytes).read_to_end(&mut bytes).expect("images are whole");
-    if packed.name.ends_with(".ptx") {
-        bytes.push(0);
+    if !bytes.starts_with(b"\x7fELF") {
+        bytes.push(0); // PTX is text
     }
     Image { name: packed.name, bytes }
 }

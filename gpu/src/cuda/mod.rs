@@ -28,6 +28,10 @@ mod device;
 mod measure;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod costs;
+#[cfg(test)]
+mod seeded;
 
 pub use board::Cuda;
 pub use buffer::Buffer;

@@ -23,27 +23,19 @@ typedef unsigned long long u64;
 // `count` elements of shared memory; at the top of a kernel only.
 #define STATIC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 
+// Four floats, or four halves in two words, in one access: aligned to 16 or 8 bytes.
+DEV float4 load4(const float *p) { return *(const float4 *)p; }
+DEV void store4(float *p, float4 v) { *(float4 *)p = v; }
+DEV void store_halves(u16 *p, u32 low, u32 high) { *(uint2 *)p = make_uint2(low, high); }
+
 DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 #if __CUDA_ARCH__ >= 800
-// Rounds to nearest even.
-DEV u16 to_bf16(float x) {
-    u16 r;
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x));
+// Two numbers rounded to nearest even, the first in the low half.
+DEV u32 to_bf16x2(float low, float high) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
     return r;
-}
-
-// An asynchronous copy of 16 bytes, both ends aligned; zeros where nothing is given.
-DEV void copy_async16(void *to, const void *from, bool given) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-                 "l"(from), "r"(given ? 16 : 0)
-                 : "memory");
-}
-DEV void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// Waits until at most PENDING groups of this thread's copies are under way.
-template <int PENDING>
-DEV void copy_async_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
 // d[16][8] += a[16][16] b[16][8]; fragments as the PTX ISA's figures show.
@@ -68,7 +60,6 @@ DEV void load_matrix_x4_trans(u32 *r, const void *row) {
                  : "memory");
 }
 #endif  // __CUDA_ARCH__ >= 800
-DEV float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 #endif  // HOST_EMU
 
 // What changes from step to step: the twin of launch.rs's `StepParams`.

@@ -5,7 +5,8 @@ use super::{
     layout,
 };
 use bytemuck::Pod;
-use hostemu::{How, Memory};
+use hostemu::{Counts, How, Memory};
+use std::collections::BTreeMap;
 
 /// An emulated device, as the ops' `cuda.rs` see one.
 #[derive(Debug)]
@@ -64,6 +65,11 @@ impl Emulated {
             done.unwrap_or_else(|failure| panic!("{failure}"));
         });
     }
+
+    /// What the launches of each kernel cost, if they are followed.
+    pub(crate) const fn counts(&self) -> &BTreeMap<String, Counts> {
+        self.0.counts()
+    }
 }
 
 /// Whether kernels are emulated here; says so if not.
@@ -101,4 +107,10 @@ pub(crate) fn channels_last(values: &[f32], channels: usize, area: usize) -> Vec
 /// The way back.
 pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
     channels_last(values, area, channels)
+}
+
+/// Noise whose numbers are bf16s already.
+pub(crate) fn bf16s(seed: u32, len: usize) -> Vec<f32> {
+    let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+    crate::testing::noise(seed, len).into_iter().map(round).collect()
 }

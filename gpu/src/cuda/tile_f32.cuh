@@ -17,10 +17,11 @@
 #define STEP 16
 #define TILE_THREADS 256
 
-// What one thread brings of an operand with SIDE rows or columns in a tile.
-template <class Loader, int SIDE>
+// What one thread brings of an operand with SIDE rows or columns in a tile, DEPTH terms at a
+// time.
+template <class Loader, int SIDE, int DEPTH = STEP>
 struct Fetch {
-    static constexpr int PASSES = SIDE * STEP / 4 / TILE_THREADS;
+    static constexpr int PASSES = SIDE * DEPTH / 4 / TILE_THREADS;
     // So that the scattered stores of what is deep collide two by two only.
     static constexpr int PITCH = SIDE + 4;
     typename Loader::Row rows[Loader::DEEP ? PASSES : 1];
@@ -29,12 +30,12 @@ struct Fetch {
 
     static DEV_METHOD int side_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t / (STEP / 4) + pass * (TILE_THREADS * 4 / STEP)
+        return Loader::DEEP ? t / (DEPTH / 4) + pass * (TILE_THREADS * 4 / DEPTH)
                             : t % (SIDE / 4) * 4;
     }
     static DEV_METHOD int depth_of(int pass) {
         const int t = threadIdx.x;
-        return Loader::DEEP ? t % (STEP / 4) * 4
+        return Loader::DEEP ? t % (DEPTH / 4) * 4
                             : t / (SIDE / 4) + pass * (TILE_THREADS * 4 / SIDE);
     }
     DEV_METHOD void start(const Loader &from, int first, int k) {
@@ -52,8 +53,10 @@ struct Fetch {
     }
     DEV_METHOD void next(const Loader &from) {
         UNROLL
-        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES); p++) from.next(terms[p]);
+        for (int p = 0; p < (Loader::DEEP ? 1 : PASSES) * (DEPTH / STEP); p++)
+            from.next(terms[p / (DEPTH / STEP)]);
     }
+    // To a room of [DEPTH][PITCH].
     DEV_METHOD void store(float *room) const {
         UNROLL
         for (int p = 0; p < PASSES; p++) {
@@ -64,7 +67,7 @@ struct Fetch {
                 to[2 * PITCH] = held[p].z;
                 to[3 * PITCH] = held[p].w;
             } else {
-                *(float4 *)to = held[p];
+                store4(to, held[p]);
             }
         }
     }
@@ -104,10 +107,10 @@ DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
             float4 left[TM / 4], right[TN / 4];
             UNROLL
             for (int q = 0; q < TM / 4; q++)
-                left[q] = *(const float4 *)(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
+                left[q] = load4(room_a + i * Fetch<A, M>::PITCH + q * 64 + row);
             UNROLL
             for (int q = 0; q < TN / 4; q++)
-                right[q] = *(const float4 *)(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
+                right[q] = load4(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
             UNROLL
             for (int at = 0; at < TM * TN; at++) {
                 const int r = at / TN, c = at % TN;
@@ -153,7 +156,7 @@ struct Rows {
     DEV_METHOD float4 load(const Row &row, const Term &term) const {
         const int left = k - term.k;
         if (!row.p || left <= 0) return zeros4();
-        return whole ? *(const float4 *)(row.p + term.k) : load_some(row.p + term.k, left);
+        return whole ? load4(row.p + term.k) : load_some(row.p + term.k, left);
     }
 };
 
@@ -178,7 +181,7 @@ struct Columns {
         const int left = m - row.m;
         if (term.k >= k || left <= 0) return zeros4();
         const float *from = p + (u64)term.k * pitch + row.m;
-        return whole ? *(const float4 *)from : load_some(from, left);
+        return whole ? load4(from) : load_some(from, left);
     }
 };
 
@@ -218,11 +221,11 @@ struct Finished {
         if (j + 4 <= n && aligned4(to)) {
             float4 v = make_float4(sums[0], sums[1], sums[2], sums[3]);
             if (!rooms) {
-                const float4 b = accumulate ? *(const float4 *)to : zeros4();
+                const float4 b = accumulate ? load4(to) : zeros4();
                 v = make_float4(finish(j, v.x, b.x), finish(j + 1, v.y, b.y),
                                 finish(j + 2, v.z, b.z), finish(j + 3, v.w, b.w));
             }
-            *(float4 *)to = v;
+            store4(to, v);
             return;
         }
         UNROLL

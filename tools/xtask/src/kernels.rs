@@ -135,7 +135,11 @@ fn source_hash() -> Result<String> {
         hash.update(format!("{name}\n{}\n", text.len()));
         hash.update(text);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut text = String::new();
+    for byte in hash.finalize() {
+        write!(text, "{byte:02x}")?;
+    }
+    Ok(text)
 }
 
 /// Every `.cu` and `.cuh` file, in order.

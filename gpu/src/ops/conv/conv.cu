@@ -1,4 +1,5 @@
-// Convolution in f32 as products of matrices (tile_f32.cuh); nothing is unfolded in memory.
+// Convolution as products of matrices (tile_f32.cuh, tile_bf16.cuh); nothing is unfolded in
+// memory.
 //
 //   x [n][h][w][g c], w [g k][u][v][row_channels], y [n][oh][ow][g k]; for each group g,
 //
@@ -12,7 +13,7 @@
 // The paper's layers but the first have a stride of 1: then backward data is the forward
 // product with turned kernels. The first reads its pictures through `space_to_depth` and has a
 // stride of 1 from there on.
-#include "../../cuda/tile_f32.cuh"
+#include "../../cuda/tile_bf16.cuh"
 
 // The twin of cuda.rs's `Shape`.
 struct ConvShape {
@@ -101,7 +102,7 @@ struct Gather {
         if (!row.image || tap.at >= end) return zeros4();
         if (whole) {
             const float *from = pixel(row, tap);
-            return from ? *(const float4 *)(from + tap.c) : zeros4();
+            return from ? load4(from + tap.c) : zeros4();
         }
         float four[4];
         Tap each = tap;
@@ -138,8 +139,7 @@ struct Kernels {
     DEV_METHOD void next(Term &tap) const { tap.advance(STEP, window, channels); }
     DEV_METHOD float4 load(const Row &row, const Term &tap) const {
         if (!row.kernel || tap.at >= end) return zeros4();
-        if (whole)
-            return *(const float4 *)(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
+        if (whole) return load4(row.kernel + (tap.u * window + tap.v) * pitch + tap.c);
         float four[4];
         Tap each = tap;
         UNROLL
@@ -174,7 +174,7 @@ struct TurnedKernels {
         if (tap.at >= end || row.c >= channels) return zeros4();
         const float *from =
             w + (u64)((tap.c * window + tap.u) * window + tap.v) * pitch + row.c;
-        return whole ? *(const float4 *)from : load_some(from, channels - row.c);
+        return whole ? load4(from) : load_some(from, channels - row.c);
     }
 };
 
@@ -208,7 +208,7 @@ struct Patches {
         if (place.at >= end || row.tap.at >= taps) return zeros4();
         if (whole) {
             const float *from = pixel(place, row.tap);
-            return from ? *(const float4 *)(from + row.tap.c) : zeros4();
+            return from ? load4(from + row.tap.c) : zeros4();
         }
         float four[4];
         Tap each = row.tap;
@@ -222,59 +222,49 @@ struct Patches {
 };
 
 // Blocks: x the tiles of places, y those of kernels or channels, z (group, part of the terms).
-template <int TM, int TN>
-DEV void conv_forward(const float *x, const float *w, Finished out, const ConvShape &s,
-                      int parts) {
-    const int group = blockIdx.z / parts, part = blockIdx.z % parts;
-    const Share share = share_of(s.window * s.window * s.channels, part, parts);
-    out.in_group(group, part, parts);
-    multiply<TM, TN>(Gather<false>(s, x, group, share.end), Kernels(s, w, group, share.end),
-                     blockIdx.x * 16 * TM, blockIdx.y * 16 * TN, share.first, share.end, out);
-}
-
-template <int TM, int TN>
-DEV void conv_backward_data(const float *dy, const float *w, Finished out, const ConvShape &s,
-                            int parts) {
-    const int group = blockIdx.z / parts, part = blockIdx.z % parts;
-    const Share share = share_of(s.window * s.window * s.kernels, part, parts);
-    out.in_group(group, part, parts);
-    multiply<TM, TN>(Gather<true>(s, dy, group, share.end),
-                     TurnedKernels(s, w, group, share.end), blockIdx.x * 16 * TM,
-                     blockIdx.y * 16 * TN, share.first, share.end, out);
-}
-
-#define CONV(TM, TN, tile)                                                               \
-    KERNEL(TILE_THREADS, conv_forward_f32_##tile, const float *x, const float *w,        \
-           Finished out, ConvShape s, int parts) {                                       \
-        conv_forward<TM, TN>(x, w, out, s, parts);                                       \
-    }                                                                                    \
-    KERNEL(TILE_THREADS, conv_backward_data_f32_##tile, const float *dy, const float *w, \
-           Finished out, ConvShape s, int parts) {                                       \
-        conv_backward_data<TM, TN>(dy, w, out, s, parts);                                \
+#define CONV(name, M, N, product)                                                             \
+    KERNEL(TILE_THREADS, conv_forward_##name, const float *x, const float *w, Finished out,   \
+           ConvShape s, int parts) {                                                          \
+        const int group = blockIdx.z / parts, part = blockIdx.z % parts;                      \
+        const Share share = share_of(s.window * s.window * s.channels, part, parts);          \
+        out.in_group(group, part, parts);                                                     \
+        product(Gather<false>(s, x, group, share.end), Kernels(s, w, group, share.end),       \
+                blockIdx.x *M, blockIdx.y *N, share.first, share.end, out);                   \
+    }                                                                                         \
+    KERNEL(TILE_THREADS, conv_backward_data_##name, const float *dy, const float *w,          \
+           Finished out, ConvShape s, int parts) {                                            \
+        const int group = blockIdx.z / parts, part = blockIdx.z % parts;                      \
+        const Share share = share_of(s.window * s.window * s.kernels, part, parts);           \
+        out.in_group(group, part, parts);                                                     \
+        product(Gather<true>(s, dy, group, share.end), TurnedKernels(s, w, group, share.end), \
+                blockIdx.x *M, blockIdx.y *N, share.first, share.end, out);                   \
     }
-CONV(4, 4, 64x64)
-CONV(8, 4, 128x64)
+CONV(f32_64x64, 64, 64, MULTIPLY_64X64)
+CONV(f32_128x64, 128, 64, MULTIPLY_128X64)
+CONV(bf16, BF16_M, BF16_N, multiply_bf16)
 
 // Blocks: x the tiles of taps, y those of kernels, z (group, part of the places). Every part
 // leaves its sums in rooms[group][part][k][u][v][c].
-KERNEL(TILE_THREADS, conv_backward_weight_f32, const float *x, const float *dy, Finished out,
-       ConvShape s, int parts) {
-    const int group = blockIdx.z / parts, part = blockIdx.z % parts,
-              places = s.images * s.out_height * s.out_width;
-    const Share share = share_of(places, part, parts);
-    out.in_group(group, part, parts);
-    const Columns of_kernels(dy + group * s.kernels, s.kernels, share.end,
-                             s.kernels * s.groups);
-    multiply<4, 4>(of_kernels, Patches(s, x, group, share.end), blockIdx.y * 64,
-                   blockIdx.x * 64, share.first, share.end, out);
-}
+#define CONV_WEIGHT(name, M, N, product)                                                    \
+    KERNEL(TILE_THREADS, conv_backward_weight_##name, const float *x, const float *dy,      \
+           Finished out, ConvShape s, int parts) {                                          \
+        const int group = blockIdx.z / parts, part = blockIdx.z % parts;                    \
+        const Share share = share_of(s.images * s.out_height * s.out_width, part, parts);   \
+        out.in_group(group, part, parts);                                                   \
+        const float *const of_group = dy + group * s.kernels;                               \
+        product(Columns(of_group, s.kernels, share.end, s.kernels *s.groups),               \
+                Patches(s, x, group, share.end), blockIdx.y *M, blockIdx.x *N, share.first, \
+                share.end, out);                                                            \
+    }
+CONV_WEIGHT(f32, 64, 64, MULTIPLY_64X64)
+CONV_WEIGHT(bf16, BF16_M, BF16_N, multiply_bf16)
 
 // dw from the sums of its parts, added up in their order. A thread per weight of this source.
 KERNEL(256, conv_join_weight, const float *rooms, float *dw, ConvShape s, int parts) {
-    const int taps = s.window * s.window * s.channels, each = s.kernels * taps;
+    const u32 taps = s.window * s.window * s.channels, each = s.kernels * taps;
     const u32 i = global_thread();
-    if (i >= (u32)(s.groups * each)) return;
-    const int group = i / each, at = i % each, tap = at % taps;
+    if (i >= s.groups * each) return;
+    const u32 group = i / each, at = i % each, tap = at % taps;
     const float *from = rooms + (u64)group * parts * each + at;
     float sum = 0.f;
     for (int part = 0; part < parts; part++) sum += from[(u64)part * each];

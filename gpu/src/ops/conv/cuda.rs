@@ -1,16 +1,36 @@
 //! On a CUDA device: each pass one product of matrices, whose terms are split where there are few tiles.
+//!
+//! Passes that the op computes by [`Algorithm::Bf16`] multiply numbers rounded to bf16, on tensor cores
+//! where there are any; all others are direct products of `f32`.
 
-use super::Conv;
+use super::{Algorithm, Conv, Pass};
 use crate::cuda::{
     launch::{Args, Launch, Ptr, Sink, int},
     tile::{self, Epilogue},
 };
 use bytemuck::{Pod, Zeroable};
 
-/// Sides of the smaller tile; the larger one has twice as many rows.
+/// Sides of the smaller tile; the larger one has twice as many rows, as that of bf16 has.
 const TILE: usize = 64;
 /// Large tiles from so many on: they do more with what they read, but there must be enough of them.
 const LARGE_TILES_MIN: usize = 256;
+
+/// How a pass is tiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tile {
+    Small,
+    Large,
+    Bf16,
+}
+
+impl Tile {
+    const fn rows(self) -> usize {
+        match self {
+            Self::Small => TILE,
+            Self::Large | Self::Bf16 => 2 * TILE,
+        }
+    }
+}
 
 /// What a convolution reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,34 +149,40 @@ struct Plan {
     m: usize,
     n: usize,
     groups: usize,
-    large: bool,
+    tile: Tile,
     parts: usize,
 }
 
 impl Plan {
-    fn new(m: usize, n: usize, terms: usize, groups: usize, may_be_large: bool) -> Self {
-        let tiles = |rows: usize| m.div_ceil(rows) * n.div_ceil(TILE) * groups;
-        let large = may_be_large && tiles(2 * TILE) >= LARGE_TILES_MIN;
-        let parts = tile::parts(tiles(if large { 2 * TILE } else { TILE }), terms);
-        Self { m, n, groups, large, parts }
+    fn new(op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
+        let groups = op.groups;
+        let tiles = |tile: Tile| m.div_ceil(tile.rows()) * n.div_ceil(TILE) * groups;
+        let tile = if op.by.is_some_and(|by| by[pass as usize] == Algorithm::Bf16) {
+            Tile::Bf16
+        } else if pass != Pass::BackwardWeight && tiles(Tile::Large) >= LARGE_TILES_MIN {
+            Tile::Large
+        } else {
+            Tile::Small
+        };
+        Self { m, n, groups, tile, parts: tile::parts(tiles(tile), terms) }
     }
 
     fn forward(op: &Conv, n: usize) -> Self {
         let terms = op.window * op.window * op.channels / op.groups;
         let places = n * op.out_height() * op.out_width();
-        Self::new(places, op.kernels / op.groups, terms, op.groups, true)
+        Self::new(op, Pass::Forward, places, op.kernels / op.groups, terms)
     }
 
     fn backward_data(op: &Conv, n: usize) -> Self {
         let terms = op.window * op.window * op.kernels / op.groups;
         let places = n * op.height * op.width;
-        Self::new(places, op.channels / op.groups, terms, op.groups, true)
+        Self::new(op, Pass::BackwardData, places, op.channels / op.groups, terms)
     }
 
     fn backward_weight(op: &Conv, n: usize) -> Self {
         let taps = op.window * op.window * op.channels / op.groups;
         let places = n * op.out_height() * op.out_width();
-        Self::new(op.kernels / op.groups, taps, places, op.groups, false)
+        Self::new(op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
     }
 
     const fn room_bytes(&self) -> usize {
@@ -165,15 +191,15 @@ impl Plan {
 
     /// One launch, with rows along `x`; then the parts are added up.
     fn multiply(
-        &self, kernels: [&'static str; 2], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
+        &self, kernels: [&'static str; 3], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
         rooms: Ptr, sink: Sink<'_>,
     ) {
         let rooms = if self.parts > 1 { rooms } else { Ptr::NULL };
         let finished = to.of(self.m, self.n, self.groups, rooms);
-        let rows = if self.large { 2 * TILE } else { TILE };
-        let grid = [self.m.div_ceil(rows), self.n.div_ceil(TILE), self.groups * self.parts];
+        let rows = self.m.div_ceil(self.tile.rows());
+        let grid = [rows, self.n.div_ceil(TILE), self.groups * self.parts];
         let args = Args::new().with(left).with(right).with(finished).with(shape);
-        let kernel = kernels[usize::from(self.large)];
+        let kernel = kernels[self.tile as usize];
         sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
         if self.parts > 1 {
             tile::join(finished, self.groups, self.parts, sink);
@@ -214,7 +240,7 @@ pub fn space_to_depth(op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>) 
 pub fn forward(
     op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
 ) {
-    let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64"];
+    let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64", "conv_forward_bf16"];
     match x {
         Input::Activations(x) => {
             let plan = Plan::forward(op, n);
@@ -235,7 +261,11 @@ pub fn forward(
 pub fn backward_data(
     op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
-    let kernels = ["conv_backward_data_f32_64x64", "conv_backward_data_f32_128x64"];
+    let kernels = [
+        "conv_backward_data_f32_64x64",
+        "conv_backward_data_f32_128x64",
+        "conv_backward_data_bf16",
+    ];
     let plan = Plan::backward_data(op, n);
     let to = Epilogue::plain(dx);
     plan.multiply(kernels, [dy, w], to, Shape::new(op, n), workspace, sink);
@@ -259,10 +289,13 @@ pub fn backward_weight(
 fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) {
     let plan = Plan::backward_weight(op, n);
     let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
-    let grid = [plan.n.div_ceil(TILE), plan.m.div_ceil(TILE), plan.groups * plan.parts];
+    let rows = plan.m.div_ceil(plan.tile.rows());
+    let grid = [plan.n.div_ceil(TILE), rows, plan.groups * plan.parts];
     let (shape, parts) = (Shape::new(op, n), int(plan.parts));
     let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
-    sink(Launch::new("conv_backward_weight_f32", grid, tile::THREADS, args));
+    let bf16 = plan.tile == Tile::Bf16;
+    let kernel = if bf16 { "conv_backward_weight_bf16" } else { "conv_backward_weight_f32" };
+    sink(Launch::new(kernel, grid, tile::THREADS, args));
     let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
     sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));
 }

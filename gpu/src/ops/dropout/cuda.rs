@@ -1,4 +1,4 @@
-//! On a CUDA device: a thread per Philox call, which makes four units' words.
+//! On a CUDA device: a thread per unit.
 
 use super::Dropout;
 use crate::cuda::launch::{Args, Launch, Ptr, Sink, int};
@@ -28,9 +28,8 @@ pub fn apply(op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
         first_unit: int(op.first_unit),
         unused: 0,
     };
-    let groups = (op.first_unit + op.units).div_ceil(4) - op.first_unit / 4;
     let args = Args::new().with(y).with(mask).with(params);
-    sink(Launch::each("dropout_f32", n * groups, 256, args));
+    sink(Launch::each("dropout_f32", n * op.units, 256, args));
 }
 
 /// `y *= factor` over `len` floats: dropout at test time.

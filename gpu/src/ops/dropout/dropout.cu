@@ -23,21 +23,16 @@ struct Mask {
     int rows, units, first_unit, unused;
 };
 
-// Zeroes what is dropped of y [rows][units]. A thread per group of four words that a row has
-// units in.
+// Zeroes what is dropped of y [rows][units]. A thread per unit: neighbours make the same words,
+// which costs less than what they would have to fetch for one another.
 KERNEL(256, dropout_f32, float *y, Mask m, const StepParams *params) {
-    const int first = m.first_unit / 4, groups = (m.first_unit + m.units + 3) / 4 - first;
-    const u32 i = global_thread();
-    if (i >= (u32)(m.rows * groups)) return;
-    const int row = i / groups, group = first + i % groups;
-    u32 key[2] = {m.key[0], m.key[1]},
-        words[4] = {(u32)group, (u32)row, params->step[0], params->step[1]};
+    const u32 i = global_thread(), row = i / m.units, unit = m.first_unit + i % m.units;
+    if (row >= (u32)m.rows) return;
+    u32 key[2] = {m.key[0], m.key[1]};
+    u32 words[4] = {unit / 4, row, params->step[0], params->step[1]};
     philox(key, words);
-    for (int e = 0; e < 4; e++) {
-        const int unit = group * 4 + e - m.first_unit;
-        if (unit >= 0 && unit < m.units && words[e] < m.threshold)
-            y[(u64)row * m.units + unit] = 0.f;
-    }
+    const u32 low = unit & 1 ? words[1] : words[0], high = unit & 1 ? words[3] : words[2];
+    if ((unit & 2 ? high : low) < m.threshold) y[i] = 0.f;
 }
 
 // y *= factor.

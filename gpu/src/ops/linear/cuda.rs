@@ -1,4 +1,5 @@
-//! On a CUDA device: a product of matrices each, whose terms are split where there are few tiles.
+//! On a CUDA device: a product of matrices each, whose terms are split where there are few tiles. Those of
+//! bf16 are made on tensor cores where there are any.
 
 use super::Linear;
 use crate::{
@@ -6,14 +7,22 @@ use crate::{
         launch::{Args, Launch, Ptr, Sink, int},
         tile::{self, Epilogue},
     },
-    ops::sgd::Sgd,
+    ops::{Dtype, sgd::Sgd},
 };
 use bytemuck::{Pod, Zeroable};
 
-/// Sides of a tile; of the update's, the columns.
+/// Columns of a tile.
 const TILE: usize = 64;
 /// Rows of an update's tile.
 const UPDATE_ROWS: usize = 128;
+
+/// Rows of the other products' tiles.
+const fn rows(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::F32 => TILE,
+        Dtype::Bf16 => 2 * TILE,
+    }
+}
 /// Columns and rows that a block of `column_sums_f32` adds up at a time.
 const BIAS_BLOCK: [u32; 3] = [32, 8, 1];
 /// Rows that are worth a part of their own.
@@ -48,13 +57,14 @@ impl Shape {
 }
 
 /// Parts of a product of `n` by `columns` sums of `terms` terms.
-fn parts(n: usize, columns: usize, terms: usize) -> usize {
-    tile::parts(n.div_ceil(TILE) * columns.div_ceil(TILE), terms)
+fn parts(dtype: Dtype, n: usize, columns: usize, terms: usize) -> usize {
+    tile::parts(n.div_ceil(rows(dtype)) * columns.div_ceil(TILE), terms)
 }
 
 /// Bytes of the workspace that forward and backward data need, one after the other.
 pub fn workspace_bytes(op: &Linear, n: usize) -> usize {
-    let bytes = |columns, terms| tile::room_bytes(n, columns, 1, parts(n, columns, terms));
+    let bytes =
+        |columns, terms| tile::room_bytes(n, columns, 1, parts(op.dtype, n, columns, terms));
     bytes(op.outputs, op.inputs).max(bytes(op.inputs, op.outputs))
 }
 
@@ -63,7 +73,8 @@ pub fn forward(
     op: &Linear, n: usize, x: Ptr, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
 ) {
     let size = (n, op.outputs, op.inputs);
-    multiply("linear_forward_f32", size, [x, w], to, Shape::new(op, n), workspace, sink);
+    let kernels = ["linear_forward_f32", "linear_forward_bf16"];
+    multiply(op.dtype, kernels, size, [x, w], to, Shape::new(op, n), workspace, sink);
 }
 
 /// `dx[n, c] = dy[n, k] w[k, offset + c]`, overwritten.
@@ -71,19 +82,20 @@ pub fn backward_data(
     op: &Linear, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
     let (size, to) = ((n, op.inputs, op.outputs), Epilogue::plain(dx));
-    multiply("linear_backward_data_f32", size, [dy, w], to, Shape::new(op, n), workspace, sink);
+    let kernels = ["linear_backward_data_f32", "linear_backward_data_bf16"];
+    multiply(op.dtype, kernels, size, [dy, w], to, Shape::new(op, n), workspace, sink);
 }
 
 fn multiply(
-    kernel: &'static str, (n, columns, terms): (usize, usize, usize), [left, w]: [Ptr; 2],
-    to: Epilogue, shape: Shape, workspace: Ptr, sink: Sink<'_>,
+    dtype: Dtype, kernels: [&'static str; 2], (n, columns, terms): (usize, usize, usize),
+    [left, w]: [Ptr; 2], to: Epilogue, shape: Shape, workspace: Ptr, sink: Sink<'_>,
 ) {
-    let parts = parts(n, columns, terms);
+    let parts = parts(dtype, n, columns, terms);
     let rooms = if parts > 1 { workspace } else { Ptr::NULL };
     let finished = to.of(n, columns, 1, rooms);
-    let grid = [columns.div_ceil(TILE), n.div_ceil(TILE), parts];
+    let grid = [columns.div_ceil(TILE), n.div_ceil(rows(dtype)), parts];
     let args = Args::new().with(left).with(w).with(finished).with(shape).with(int(parts));
-    sink(Launch::new(kernel, grid, tile::THREADS, args));
+    sink(Launch::new(kernels[dtype as usize], grid, tile::THREADS, args));
     if parts > 1 {
         tile::join(finished, 1, parts, sink);
     }
@@ -98,7 +110,8 @@ pub fn update(
     let args = Args::new().with(x).with(dy).with(v).with(w).with(Shape::new(op, n));
     let args = args.with(sgd.momentum).with(sgd.decay).with(params);
     let grid = [op.inputs.div_ceil(TILE), op.outputs.div_ceil(UPDATE_ROWS), 1];
-    sink(Launch::new("linear_update_f32", grid, tile::THREADS, args));
+    let kernel = ["linear_update_f32", "linear_update_bf16"][op.dtype as usize];
+    sink(Launch::new(kernel, grid, tile::THREADS, args));
 }
 
 fn bias_parts(rows: usize) -> usize {
@@ -127,7 +140,7 @@ mod tests {
     use crate::{
         cuda::{
             launch::StepParams,
-            testing::{on_every_schedule, once},
+            testing::{bf16s, on_every_schedule, once},
         },
         ops::Dtype,
         testing::{close, noise, wide},
@@ -151,9 +164,20 @@ mod tests {
         (y, dx, dw)
     }
 
+    /// By both dtypes, of factors that are bf16s already, and by bf16 of others.
     fn agrees(op: &Linear, n: usize, every_schedule: bool) {
-        let (x, w) = (noise(1, n * op.inputs), noise(2, op.outputs * op.weight_inputs));
-        let (dy, b, v) = (noise(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
+        product_agrees(op, n, every_schedule, false, 2e-6);
+        let op = Linear { dtype: Dtype::Bf16, ..*op };
+        product_agrees(&op, n, every_schedule, true, 2e-6);
+        // Each factor is off by 2^-9 at most.
+        product_agrees(&op, n, false, false, 8e-3);
+    }
+
+    fn product_agrees(op: &Linear, n: usize, every_schedule: bool, rounded: bool, bound: f64) {
+        let factors =
+            |seed: u32, len: usize| if rounded { bf16s(seed, len) } else { noise(seed, len) };
+        let (x, w) = (factors(1, n * op.inputs), factors(2, op.outputs * op.weight_inputs));
+        let (dy, b, v) = (factors(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
         let (y, dx, dw) = reference(op, n, [&wide(&x), &wide(&w), &wide(&dy)]);
         let twice: Vec<f64> =
             y.iter().enumerate().map(|(i, y)| 2.0 * y + f64::from(b[i % op.outputs])).collect();
@@ -181,14 +205,14 @@ mod tests {
                 backward_data(op, n, dy, on_w, on_dx, workspace, sink);
                 update(op, n, [x, dy], &sgd, [on_v, on_w], params, sink);
             });
-            close(&device.get(on_y), &clipped, 2e-6);
-            close(&device.get(on_dx), &dx, 2e-6);
-            close(&device.get(on_v), &stepped, 2e-6);
+            close(&device.get(on_y), &clipped, bound);
+            close(&device.get(on_dx), &dx, bound);
+            close(&device.get(on_v), &stepped, bound);
             let moved = (0..w.len()).map(|i| {
                 let still = f64::from(v[i]) == stepped[i];
                 f64::from(w[i]) + if still { 0.0 } else { stepped[i] }
             });
-            close(&device.get(on_w), &moved.collect::<Vec<_>>(), 2e-6);
+            close(&device.get(on_w), &moved.collect::<Vec<_>>(), bound);
         };
         if every_schedule { on_every_schedule(test) } else { once(test) }
     }

@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    cuda::testing::{Emulated, channels_first, channels_last, on_every_schedule, once},
+    cuda::testing::{Emulated, bf16s, channels_first, channels_last, on_every_schedule, once},
     testing::{close, noise, wide},
 };
 use proptest::prelude::*;
@@ -30,6 +30,13 @@ impl Numbers {
     fn new(op: &Conv, n: usize) -> Self {
         let (x, w) = (noise(1, n * op.x_len()), noise(2, op.w_len()));
         Self { op: *op, n, x, w, b: noise(3, op.kernels), dy: noise(4, n * op.y_len()) }
+    }
+
+    /// Factors that are bf16s already, whose products are then exact.
+    fn of_bf16s(op: &Conv, n: usize) -> Self {
+        let op = Conv { by: Some([Algorithm::Bf16; 3]), ..*op };
+        let (x, w) = (bf16s(1, n * op.x_len()), bf16s(2, op.w_len()));
+        Self { x, w, dy: bf16s(4, n * op.y_len()), ..Self::new(&op, n) }
     }
 
     fn area(&self) -> usize {
@@ -106,17 +113,19 @@ impl Numbers {
     }
 }
 
+/// In `f32`, and by bf16 of factors that are bf16s already.
 fn all_passes_agree(op: &Conv, n: usize) {
-    let numbers = Numbers::new(op, n);
-    let ([twice, clipped], [dx, dw]) = numbers.wanted();
-    on_every_schedule(|device| {
-        let (x, w, workspace) = numbers.put(device);
-        let found = numbers.forward(device, x, w, workspace);
-        close(&found[0], &twice, BOUND);
-        close(&found[1], &clipped, BOUND);
-        close(&numbers.data(device, w, workspace), &dx, BOUND);
-        close(&numbers.weight(device, x, workspace), &dw, BOUND);
-    });
+    for numbers in [Numbers::new(op, n), Numbers::of_bf16s(op, n)] {
+        let ([twice, clipped], [dx, dw]) = numbers.wanted();
+        on_every_schedule(|device| {
+            let (x, w, workspace) = numbers.put(device);
+            let found = numbers.forward(device, x, w, workspace);
+            close(&found[0], &twice, BOUND);
+            close(&found[1], &clipped, BOUND);
+            close(&numbers.data(device, w, workspace), &dx, BOUND);
+            close(&numbers.weight(device, x, workspace), &dw, BOUND);
+        });
+    }
 }
 
 proptest! {
@@ -143,14 +152,14 @@ fn edges_of_tiles_and_split_terms_agree_with_the_formula() {
 fn large_tiles_agree_with_the_formula() {
     // 17 * 32 * 32 places make 136 tiles of 128 rows, times two of kernels.
     let numbers = Numbers::new(&conv(4, 32, 66, 1), 17);
-    assert!(Plan::forward(&numbers.op, numbers.n).large);
+    assert_eq!(Plan::forward(&numbers.op, numbers.n).tile, Tile::Large);
     let ([twice, _], _) = numbers.wanted();
     once(|device| {
         let (x, w, workspace) = numbers.put(device);
         close(&numbers.forward(device, x, w, workspace)[0], &twice, BOUND);
     });
     let turned = Numbers::new(&conv(66, 32, 4, 1), 17);
-    assert!(Plan::backward_data(&turned.op, turned.n).large);
+    assert_eq!(Plan::backward_data(&turned.op, turned.n).tile, Tile::Large);
     let (_, [dx, _]) = turned.wanted();
     once(|device| {
         let (_, w, workspace) = turned.put(device);
@@ -166,23 +175,28 @@ fn pictures_by_squares_agree_with_the_formula() {
     let padded =
         Conv { stride: 3, pad_before: 2, pad_after: 1, height: 9, ..conv(2, 13, 5, 4) };
     for op in [of_2012, of_the_demo, padded] {
-        let numbers = Numbers::new(&op, 2);
-        let ([twice, clipped], [_, dw]) = numbers.wanted();
-        on_every_schedule(|device| {
-            let (x, w, workspace) = numbers.put_pictures(device);
-            let found = numbers.forward(device, x, w, workspace);
-            close(&found[0], &twice, BOUND);
-            close(&found[1], &clipped, BOUND);
-            close(&numbers.weight(device, x, workspace), &dw, BOUND);
-        });
+        for numbers in [Numbers::new(&op, 2), Numbers::of_bf16s(&op, 2)] {
+            let ([twice, clipped], [_, dw]) = numbers.wanted();
+            on_every_schedule(|device| {
+                let (x, w, workspace) = numbers.put_pictures(device);
+                let found = numbers.forward(device, x, w, workspace);
+                close(&found[0], &twice, BOUND);
+                close(&found[1], &clipped, BOUND);
+                close(&numbers.weight(device, x, workspace), &dw, BOUND);
+            });
+        }
     }
 }
 
 #[test]
 fn the_layers_of_2012_agree_with_the_formula() {
     const SUMS: usize = 100;
-    for op in layers_of_2012() {
-        let numbers = Numbers::new(&op, 1);
+    let layers = layers_of_2012();
+    let in_f32 = layers.iter().map(|op| Numbers::new(op, 1));
+    // Slower: conv1, conv2 and conv4.
+    let by_bf16 = [0, 1, 4].map(|i| Numbers::of_bf16s(&layers[i], 1));
+    for numbers in in_f32.chain(by_bf16) {
+        let op = numbers.op;
         let sums = |pass: Pass, len: usize| -> (usize, Vec<f64>) {
             let step = len.div_ceil(SUMS) | 1;
             let given = [&numbers.x[..], &numbers.w, &numbers.dy];
@@ -209,4 +223,15 @@ fn the_layers_of_2012_agree_with_the_formula() {
             }
         });
     }
+}
+
+#[test]
+fn what_is_not_a_number_stays_so_in_the_epilogue() {
+    let op = conv(1, 1, 1, 1);
+    once(|device| {
+        let (x, w, y) = (device.put(&[f32::NAN]), device.put(&[1.0_f32]), device.unwritten(1));
+        let to = Epilogue { relu: true, ..Epilogue::plain(y) };
+        device.run(|sink| forward(&op, 1, Input::Activations(x), w, to, Ptr::NULL, sink));
+        assert!(device.get::<f32>(y)[0].is_nan());
+    });
 }
