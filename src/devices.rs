@@ -145,7 +145,7 @@ impl Choice {
         match flags.device {
             DeviceKind::Cpu => cpu(None),
             DeviceKind::Cuda => Self::any_cuda(probe()?, flags.towers, net_towers),
-            DeviceKind::Auto => match probe().and_then(|found| first_usable(found)) {
+            DeviceKind::Auto => match probe().and_then(first_usable) {
                 Ok(found) => Self::any_cuda(found, flags.towers, net_towers),
                 Err(Unusable::NoDriver | Unusable::NoDevice { .. }) => cpu(None),
                 Err(error) => cpu(Some(error.to_string())),

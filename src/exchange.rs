@@ -133,12 +133,22 @@ impl<P> Exchange<P> {
             .collect();
         for a in 0..parts {
             for b in a + 1..parts {
-                let (to_b, from_a, empty_of_a, back_to_a) = direction(parcels(a, b)?);
-                let (to_a, from_b, empty_of_b, back_to_b) = direction(parcels(b, a)?);
-                let (peer, empty, back) = (b, empty_of_a, back_to_b);
-                ends[a].links.push(Link { peer, to: to_b, from: from_b, empty, back });
-                let (peer, empty, back) = (a, empty_of_b, back_to_a);
-                ends[b].links.push(Link { peer, to: to_a, from: from_a, empty, back });
+                let (there, back) =
+                    (Direction::of(parcels(a, b)?), Direction::of(parcels(b, a)?));
+                ends[a].links.push(Link {
+                    peer: b,
+                    to: there.to,
+                    from: back.from,
+                    empty: there.empty,
+                    back: back.back,
+                });
+                ends[b].links.push(Link {
+                    peer: a,
+                    to: back.to,
+                    from: there.from,
+                    empty: back.empty,
+                    back: there.back,
+                });
             }
         }
         Ok((ends, poison))
@@ -217,13 +227,20 @@ impl<P> Exchange<P> {
     }
 }
 
-/// The channels of one direction: where parcels are sent full, received, found empty and given back.
-fn direction<P>(
-    parcels: Vec<P>,
-) -> (Sender<Full<P>>, Receiver<Full<P>>, Receiver<P>, Sender<P>) {
-    let ((to, from), (back, empty)) = (bounded(parcels.len()), bounded(parcels.len()));
-    parcels.into_iter().for_each(|parcel| back.send(parcel).expect("`empty` is open"));
-    (to, from, empty, back)
+/// The channels of one direction: parcels are sent full, received, given back and found empty.
+struct Direction<P> {
+    to: Sender<Full<P>>,
+    from: Receiver<Full<P>>,
+    back: Sender<P>,
+    empty: Receiver<P>,
+}
+
+impl<P> Direction<P> {
+    fn of(parcels: Vec<P>) -> Self {
+        let ((to, from), (back, empty)) = (bounded(parcels.len()), bounded(parcels.len()));
+        parcels.into_iter().for_each(|parcel| back.send(parcel).expect("`empty` is open"));
+        Self { to, from, back, empty }
+    }
 }
 
 /// Seconds of one batch by part of the step, added up by the tower that measures them.

@@ -1,6 +1,7 @@
 //! Whatever a user gets wrong ends in one clear error: what, where, what to do.
 
 use crate::program::{Bench, checkpoints, fails, stderr, succeeds};
+use gpu::cuda::probe::{Unusable, probe};
 use pipeline::{
     dataset::{Dataset, Encoding},
     shard::{Shard, ShardWriter},
@@ -195,6 +196,27 @@ fn a_folder_that_cannot_be_written_or_holds_a_run_is_refused() {
     succeeds(&mut bench.run("run", &["--steps", "1"]));
     let says = ["holds a run already", "hint: pass --resume"];
     fails(&mut bench.run("run", &[]), 1, &says);
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+fn without_a_driver_gpus_are_missing_politely_and_the_cpu_is_taken() {
+    if probe() != Err(Unusable::NoDriver) {
+        eprintln!("SKIP: there is an NVIDIA driver");
+        return;
+    }
+    let bench = Bench::new();
+    let says = ["there is no NVIDIA driver", "hint: install the NVIDIA driver"];
+    fails(&mut bench.run("none", &["--gpus", "0,1"]), 1, &says);
+    fails(&mut bench.run("none", &["--device", "cuda"]), 1, &says);
+    fails(&mut bench.alexnet(&["doctor"]), 1, &says);
+    let output = succeeds(&mut bench.run("cpu", &["--steps", "1"]));
+    assert!(stderr(&output).contains("device: CPU"), "{output:?}");
+    let mut json = bench.alexnet(&["doctor", "--json"]);
+    let output = json.output().expect("the program starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["driver"], serde_json::Value::Null);
+    assert!(report["libraries"]["cuDNN"].is_boolean(), "{report}");
 }
 
 #[test]

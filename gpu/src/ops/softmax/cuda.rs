@@ -63,7 +63,8 @@ mod tests {
         let n = logits.len() / classes;
         let mut cpu = Cpu::new("test", 1).expect("threads");
         let mut wanted = testing::buffer(&mut cpu, logits);
-        let score = cpu.softmax(n, classes, labels, &mut wanted);
+        cpu.softmax(n, classes, labels, &mut wanted);
+        let score = cpu.score();
         let probabilities = wide(&wanted);
         cpu.softmax_backward(n, classes, labels, &mut wanted);
         let mut padded = labels.to_vec();
