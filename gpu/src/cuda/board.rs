@@ -141,6 +141,13 @@ impl Cuda {
         }
     }
 
+    /// Makes the context this thread's: one thread may have several GPUs.
+    pub(super) fn bind(&mut self) {
+        if let Err(error) = self.context.bind() {
+            self.failed.get_or_insert(error);
+        }
+    }
+
     /// Whether there is no use in going on.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
@@ -244,11 +251,10 @@ impl Cuda {
         if src.is_empty() || self.has_failed() {
             return;
         }
+        self.bind();
         self.flush();
         let op = self.queues.count();
         let (to, stream) = (self.write(dst, op), self.queues.compute.handle());
-        let bound = self.context.bind();
-        self.failed = self.failed.take().or(bound.err());
         // SAFETY: `dst` is long enough; both stay until the stream was waited for.
         let copied = unsafe { result::memcpy_htod_async(to.0, src, stream) };
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
@@ -261,11 +267,10 @@ impl Cuda {
         if dst.is_empty() || self.has_failed() {
             return;
         }
+        self.bind();
         self.flush();
         let op = self.queues.count();
         let (from, stream) = (src.read_by(op), self.queues.compute.handle());
-        let bound = self.context.bind();
-        self.failed = self.failed.take().or(bound.err());
         // SAFETY: `src` is long enough; both stay until the stream was waited for.
         let copied = unsafe { result::memcpy_dtoh_async(dst, from.0, stream) };
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
@@ -291,6 +296,7 @@ impl Cuda {
         if self.has_failed() {
             return;
         }
+        self.bind();
         self.flush();
         let timeline = self.timeline.as_mut();
         let filled = self
@@ -307,6 +313,7 @@ impl Cuda {
         if self.has_failed() {
             return;
         }
+        self.bind();
         self.flush();
         let arrived = &self.arrivals[self.unpacked as usize % ARRIVALS];
         let queues = &mut self.queues;

@@ -21,6 +21,7 @@ impl Cuda {
     /// # Errors
     /// If the GPU fails.
     pub fn clock_start(&mut self) -> Result<Clock, DeviceError> {
+        self.bind();
         self.flush();
         let start = Event::timed(&self.context)?;
         let started = self.queues.compute.record(&start);
@@ -33,6 +34,7 @@ impl Cuda {
     /// # Errors
     /// If the GPU fails.
     pub fn clock_stop(&mut self, clock: &Clock) -> Result<f64, DeviceError> {
+        self.bind();
         self.flush();
         let end = Event::timed(&self.context)?;
         let ended = self.queues.compute.record(&end);

@@ -17,9 +17,8 @@ impl Cuda {
     pub(super) fn begin_batch(
         &mut self, pixels: &[f32], labels: &[u32], step: Step,
     ) -> Option<(Conv, usize)> {
+        self.bind();
         self.flush();
-        let bound = self.context.bind();
-        self.failed = self.failed.take().or(bound.err());
         if self.has_failed() {
             return None;
         }

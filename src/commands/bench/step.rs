@@ -3,13 +3,13 @@
 
 use super::{CLASSES, batch::made_up, memory::anonymous_mib};
 use crate::{
-    cli::BenchStepArgs,
+    cli::{BenchStepArgs, DeviceKind},
     commands::{recipe, say},
     config::Config,
     devices::Share,
     exchange::Times,
     model::Net,
-    render::Done,
+    render::{Done, Hint},
     tower::{Pass, Towers, stopwatch},
 };
 use anyhow::{Result, ensure};
@@ -74,6 +74,10 @@ struct Report {
 pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
     let compute = &args.compute;
+    ensure!(
+        compute.gpus.is_empty() && compute.device != DeviceKind::Cuda,
+        Hint::new("`bench` measures the CPU", "`alexnet doctor` measures GPUs")
+    );
     let share = Share::new(compute.threads, compute.towers, config.towers)?;
     let Share { towers: devices, threads, .. } = share;
     let net = Net::new(&config, CLASSES);

@@ -51,13 +51,13 @@ api! {
         block_x: c_uint, block_y: c_uint, block_z: c_uint, shared_bytes: c_uint,
         stream: *const Stream, arguments: *const *const c_void, _extra: *const c_void,
     ) {
-        (*stream).context.sound()?;
+        (*stream).usable()?;
         let (grid, threads) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
         launch(&*function, grid, threads, shared_bytes, &*stream, arguments)
     }
 
     fn cuStreamBeginCapture_v2(stream: *const Stream, _mode: c_uint) {
-        (*stream).context.sound()?;
+        (*stream).usable()?;
         (*stream).begin_capture()
     }
 
@@ -74,7 +74,7 @@ api! {
     }
 
     fn cuGraphLaunch(instance: *const Vec<Op>, stream: *const Stream) {
-        (*stream).context.sound()?;
+        (*stream).usable()?;
         (*instance).iter().for_each(|op| (*stream).push(Arc::clone(op)));
         Ok(())
     }

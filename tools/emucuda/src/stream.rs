@@ -1,7 +1,7 @@
 //! Streams as threads, and events as flags.
 
 use crate::{
-    context::Context,
+    context::{Context, bound},
     settings::settings,
     status::{
         CAPTURE_ISOLATION, CAPTURE_UNSUPPORTED, Done, INVALID_HANDLE, INVALID_VALUE, SUCCESS,
@@ -109,6 +109,13 @@ impl Stream {
             Some(ops) => ops.push(op),
             None => self.queue(false, op),
         }
+    }
+
+    /// Whether kernels may be launched on it: its context must be this thread's.
+    pub(crate) fn usable(&self) -> Done {
+        self.context.sound()?;
+        let bound = bound().is_some_and(|bound| bound.device == self.context.device);
+        if bound { Ok(()) } else { Err(INVALID_HANDLE) }
     }
 
     /// Captures what is asked of it from here on.
