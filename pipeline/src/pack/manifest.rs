@@ -73,8 +73,9 @@ impl Manifest {
         }
         let manifest: Self =
             serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
-        let range = manifest.part.range(manifest.shards_of_all);
-        if !manifest.sums.is_of(manifest.size) || manifest.shards.len() > range.len() {
+        let (part, shards) = (manifest.part, manifest.shards.len());
+        let fits = part.is_one() && shards <= part.range(manifest.shards_of_all).len();
+        if !fits || !manifest.sums.is_of(manifest.size) {
             return Err(damaged("it does not hold together".into()));
         }
         Ok(manifest)

@@ -1,6 +1,7 @@
 //! Work on many threads whose results arrive in the order of the work: whoever writes them down
 //! writes the same bytes for any number of threads.
 
+use super::held::Held;
 use crossbeam_channel::bounded;
 use std::{
     any::Any,
@@ -13,6 +14,16 @@ use std::{
 /// Pieces under way for each job: enough that the slowest does not stop the others.
 const AHEAD_PER_JOB: usize = 16;
 
+/// Bytes that may wait for the slowest, together: of records of 200 KB more than are under way, of pictures
+/// of 200 MB one.
+const HELD_BYTES_MAX: u64 = 256 << 20;
+
+/// What was made, as far as memory is concerned.
+pub(super) trait Piece: Send {
+    /// Bytes that it holds on to.
+    fn bytes(&self) -> u64;
+}
+
 /// Work that ended before its time.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -23,11 +34,12 @@ pub(super) enum Broken {
 }
 
 /// Calls `make` for `0..count` on `jobs` threads, each with a state of its own from `state`, and
-/// `take` on this thread with what it made, in order. Returns the threads' states.
+/// `take` on this thread with what it made, in order. Returns the threads' states. What waits for its
+/// turn takes at most [`HELD_BYTES_MAX`], the piece whose turn it is, and a piece for each job.
 ///
 /// # Errors
 /// The first of `take`, or that a thread cannot go on; then what is under way is dropped.
-pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
+pub(super) fn ordered<S: Send, T: Piece, E: From<Broken>>(
     jobs: usize, count: usize, state: impl Fn() -> S + Sync,
     make: impl Fn(&mut S, usize) -> T + Sync, mut take: impl FnMut(usize, T) -> Result<(), E>,
 ) -> Result<Vec<S>, E> {
@@ -35,15 +47,19 @@ pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
     let ahead = AHEAD_PER_JOB * jobs;
     let (tasks, work) = bounded::<usize>(ahead);
     let (results, made) = bounded::<(usize, thread::Result<T>)>(ahead);
+    let held = Held::new(HELD_BYTES_MAX);
     thread::scope(|scope| {
+        let over = held.until_dropped(); // however this ends, no worker waits for its turn
         let mut workers = Vec::new();
         for i in 0..jobs {
-            let (work, results, state, make) = (work.clone(), results.clone(), &state, &make);
+            let (work, results) = (work.clone(), results.clone());
+            let (state, make, held) = (&state, &make, &held);
             let body = move || {
                 let mut own = state();
                 for index in work {
                     let made = catch_unwind(AssertUnwindSafe(|| make(&mut own, index)));
                     let last = made.is_err();
+                    held.enter(index, made.as_ref().map_or(0, Piece::bytes));
                     if results.send((index, made)).is_err() || last {
                         break; // nobody takes any more, or the state is no longer to be trusted
                     }
@@ -63,11 +79,13 @@ pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
             let (index, piece) = made.recv().expect("a worker leaves with a word");
             early.insert(index, piece.map_err(|panic| Broken::Panicked(words(&*panic)))?);
             while let Some(piece) = early.remove(&next) {
+                let bytes = piece.bytes();
                 take(next, piece)?;
+                held.leave(next, bytes);
                 next += 1;
             }
         }
-        drop((tasks, made)); // as on every early return: the workers find their channels closed
+        drop((tasks, made, over)); // as on every early return: the workers find their channels closed
         let join = |worker: thread::ScopedJoinHandle<'_, S>| worker.join().expect("caught");
         Ok(workers.into_iter().map(join).collect())
     })
@@ -97,6 +115,33 @@ mod tests {
     impl From<Broken> for Failed {
         fn from(broken: Broken) -> Self {
             Self::Broken(broken)
+        }
+    }
+
+    impl Piece for usize {
+        fn bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Piece for () {
+        fn bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    /// One that is said to be large.
+    struct Large<'a>(&'a AtomicUsize);
+
+    impl Piece for Large<'_> {
+        fn bytes(&self) -> u64 {
+            HELD_BYTES_MAX / 4
+        }
+    }
+
+    impl Drop for Large<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -145,6 +190,22 @@ mod tests {
             Ok(())
         };
         ordered::<_, _, Failed>(2, 200, || (), make, take).expect("within bounds");
+    }
+
+    #[test]
+    fn no_more_bytes_wait_than_were_allowed() {
+        let alive = AtomicUsize::new(0);
+        let make = |(): &mut (), index| {
+            if index % 10 == 0 {
+                thread::sleep(Duration::from_millis(2)); // the others get far ahead
+            }
+            let count = alive.fetch_add(1, Ordering::SeqCst) + 1;
+            // Those that wait, the one whose turn it is, and one in the hands of each job.
+            assert!(count <= 4 + 1 + 3, "{count} at {index}");
+            Large(&alive)
+        };
+        ordered::<_, _, Failed>(3, 100, || (), make, |_, _| Ok(())).expect("within bounds");
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
     }
 
     #[test]

@@ -73,7 +73,11 @@ fn any_jobs_write_the_same_bytes_in_every_encoding() {
         let set = source::open(&out, 8, 1).expect("its own folder");
         let labels: Vec<_> = (0..5).map(|i| set.label(Split::Train, i)).collect();
         assert_eq!(labels, [0, 1, 2, 2, 2]);
-        assert!(set.describe().contains("3 classes, 5 train, 5 val"), "{}", set.describe());
+        assert!(
+            set.describe().contains("5 train, 5 val images; 3 classes"),
+            "{}",
+            set.describe()
+        );
         assert_eq!(verify(&out, &|_| ()).expect("whole").problems, [""; 0]);
     }
 }

@@ -172,13 +172,13 @@ impl Source for Shards {
     fn describe(&self) -> String {
         let shards = self.splits.iter().map(|part| part.shards.len()).sum::<usize>();
         format!(
-            "{}: {shards} shard{} ({}, {} px), {} classes, {} images",
+            "{}: {shards} shard{} ({}, {} px), {} images; {}",
             self.dir.display(),
             if shards == 1 { "" } else { "s" },
             self.dataset.encoding.name(),
             self.dataset.size,
-            self.dataset.classes.len(),
             super::counts(Split::ALL.map(|split| self.len(split))),
+            super::in_order(&self.dataset.classes),
         )
     }
 }

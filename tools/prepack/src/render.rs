@@ -132,6 +132,7 @@ fn open_hint(error: &OpenError) -> Option<String> {
         OpenError::NoSums { .. } => Some(
             "leave --verify-source out: only ILSVRC's own archives have published sums".into(),
         ),
+        OpenError::NoHalves { .. } => Some("leave --split and --seed out".into()),
         OpenError::NotAFolder { .. } => Some("pass the folder that it is in".into()),
         OpenError::Dataset(DatasetError::Newer { .. })
         | OpenError::Shard(ShardError::Newer { .. }) => Some(UPDATE.into()),
