@@ -71,6 +71,11 @@ pub(super) fn find(lister: &mut Lister<'_>) -> Result<Parts, OpenError> {
         };
     }
     check_names(lister, &splits[0], &about)?;
+    let other = ["validation", "valid"].map(|name| base.join(name));
+    for other in other.iter().filter(|other| lister.dir.join(other).is_dir()) {
+        let (other, val) = (other.display(), base.join(Split::Val.name()));
+        lister.notes.push(format!("{other} is not read: name it {}", val.display()));
+    }
     Ok(Parts { layout, splits, about })
 }
 

@@ -74,7 +74,7 @@ fn pack_hint(error: &PackError) -> Option<String> {
             Some("give `val` the same class folders as `train`".into())
         }
         PackError::Source(OpenError::ClassName { .. }) => Some("rename the folder".into()),
-        PackError::Source(OpenError::Archive { .. }) => {
+        PackError::Source(OpenError::Archive { source, .. }) if source.is_cut() => {
             Some("the archive was not downloaded whole: hold it against its MD5".into())
         }
         PackError::Source(
