@@ -85,6 +85,7 @@ mod tests {
     use crate::{cpu::Cpu, device::Device as _};
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a test that does not run says so")]
     fn towers_share_all_cores_and_workers_stay_on_theirs() {
         let Some(all) = Cores::allowed() else {
             eprintln!("SKIP: the system does not tell which cores may be used");

@@ -125,6 +125,8 @@ pub enum FeedError {
     Crop { crop: usize, stored: usize },
     #[error("{split}: {images} images do not fill a batch of {batch}")]
     TooFew { split: Split, images: u64, batch: usize },
+    #[error("batches of no images")]
+    NoBatch,
     #[error("a feed without workers")]
     NoWorkers,
     #[error("{slots} slots, and a feed needs 2: one is filled while another is used")]
@@ -187,6 +189,9 @@ impl<M: Memory> Feed<M> {
         steps: u64,
     ) -> Result<Self, FeedError> {
         let len = source.len(Split::Train);
+        if config.batch == 0 {
+            return Err(FeedError::NoBatch);
+        }
         let per_epoch = steps_per_epoch(len, config.batch);
         if per_epoch == 0 {
             let (split, batch) = (Split::Train, config.batch);
@@ -205,6 +210,9 @@ impl<M: Memory> Feed<M> {
         source: Arc<dyn Source>, config: &FeedConfig, split: Split, slots: Vec<M>,
     ) -> Result<Self, FeedError> {
         let len = source.len(split);
+        if config.batch == 0 {
+            return Err(FeedError::NoBatch);
+        }
         let batches = len.div_ceil(config.batch as u64);
         let (decode, on_corrupt) = (DecodeMode::Exact, OnCorrupt::Fail);
         let config = FeedConfig { decode, on_corrupt, ..config.clone() };

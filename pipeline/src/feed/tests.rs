@@ -290,6 +290,8 @@ fn what_does_not_fit_is_refused_before_a_thread_is_started() {
     assert!(refused(slots(BATCH - 1), &fits).starts_with("a slot of 2304 bytes"));
     let mean = FeedConfig { mean: Some(vec![0.0; 7]), ..fits.clone() };
     assert!(refused(slots(BATCH), &mean).starts_with("a mean image of 7 values"));
+    let none = FeedConfig { batch: 0, ..fits.clone() };
+    assert!(refused(slots(BATCH), &none).contains("no images"));
     assert!(
         refused(slots(BATCH), &FeedConfig { workers: 0, ..fits }).contains("without workers")
     );

@@ -155,7 +155,7 @@ pub enum OpenError {
     Label { path: PathBuf, record: u32, label: u32, classes: usize },
     #[error("{}: {what} is {found}, and {} says {expected}", path.display(), dataset::FILE)]
     Mismatch { path: PathBuf, what: &'static str, found: String, expected: String },
-    #[error("cannot list {}", path.display())]
+    #[error("cannot read {}", path.display())]
     List { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Dataset(#[from] DatasetError),
