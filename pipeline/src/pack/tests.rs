@@ -196,8 +196,11 @@ fn what_an_interrupted_build_has_is_checked_before_it_goes_on() {
     let mut flipped = fs::read(&shard).expect("a shard");
     flipped[100] ^= 1;
     write(&shard, &flipped);
-    let error = build(&config(dir.path(), &out), &|_| ()).expect_err("damaged").to_string();
-    assert!(error.contains("train-00001.shard: record 0 at byte 64: checksum"), "{error}");
+    let error = build(&config(dir.path(), &out), &|_| ()).expect_err("damaged");
+    let PackError::DamagedBuild { path, source } = error else { panic!("{error}") };
+    let source = source.to_string();
+    assert!(source.contains("train-00001.shard: record 0 at byte 64: checksum"), "{source}");
+    assert_eq!(path, partial);
     flipped[100] ^= 1;
     write(&shard, &flipped);
     let manifest = partial.join(MANIFEST);
