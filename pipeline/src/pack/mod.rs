@@ -6,7 +6,7 @@ mod dedupe;
 mod plan;
 mod space;
 mod manifest;
-mod held;
+mod turn;
 mod ordered;
 mod rewrite;
 mod packer;

@@ -1,7 +1,7 @@
 //! Work on many threads whose results arrive in the order of the work: whoever writes them down
 //! writes the same bytes for any number of threads.
 
-use super::held::Held;
+use super::turn::Turn;
 use crossbeam_channel::bounded;
 use std::{
     any::Any,
@@ -14,9 +14,9 @@ use std::{
 /// Pieces under way for each job: enough that the slowest does not stop the others.
 const AHEAD_PER_JOB: usize = 16;
 
-/// Bytes that may wait for the slowest, together: of records of 200 KB more than are under way, of pictures
-/// of 200 MB one.
-const HELD_BYTES_MAX: u64 = 256 << 20;
+/// Bytes that may wait for their turn, together: of records of 200 KB more than are under way. A piece
+/// that is larger than its share waits where it was made.
+const WAITING_BYTES_MAX: u64 = 256 << 20;
 
 /// What was made, as far as memory is concerned.
 pub(super) trait Piece: Send {
@@ -35,7 +35,7 @@ pub(super) enum Broken {
 
 /// Calls `make` for `0..count` on `jobs` threads, each with a state of its own from `state`, and
 /// `take` on this thread with what it made, in order. Returns the threads' states. What waits for its
-/// turn takes at most [`HELD_BYTES_MAX`], the piece whose turn it is, and a piece for each job.
+/// turn takes at most [`WAITING_BYTES_MAX`], and a piece for each job.
 ///
 /// # Errors
 /// The first of `take`, or that a thread cannot go on; then what is under way is dropped.
@@ -47,19 +47,21 @@ pub(super) fn ordered<S: Send, T: Piece, E: From<Broken>>(
     let ahead = AHEAD_PER_JOB * jobs;
     let (tasks, work) = bounded::<usize>(ahead);
     let (results, made) = bounded::<(usize, thread::Result<T>)>(ahead);
-    let held = Held::new(HELD_BYTES_MAX);
+    let (turn, share) = (Turn::default(), WAITING_BYTES_MAX / ahead as u64);
     thread::scope(|scope| {
-        let over = held.until_dropped(); // however this ends, no worker waits for its turn
+        let turns = turn.hand_out();
         let mut workers = Vec::new();
         for i in 0..jobs {
             let (work, results) = (work.clone(), results.clone());
-            let (state, make, held) = (&state, &make, &held);
+            let (state, make, turn) = (&state, &make, &turn);
             let body = move || {
                 let mut own = state();
                 for index in work {
                     let made = catch_unwind(AssertUnwindSafe(|| make(&mut own, index)));
                     let last = made.is_err();
-                    held.enter(index, made.as_ref().map_or(0, Piece::bytes));
+                    if made.as_ref().is_ok_and(|piece| piece.bytes() > share) {
+                        turn.wait(index);
+                    }
                     if results.send((index, made)).is_err() || last {
                         break; // nobody takes any more, or the state is no longer to be trusted
                     }
@@ -79,13 +81,12 @@ pub(super) fn ordered<S: Send, T: Piece, E: From<Broken>>(
             let (index, piece) = made.recv().expect("a worker leaves with a word");
             early.insert(index, piece.map_err(|panic| Broken::Panicked(words(&*panic)))?);
             while let Some(piece) = early.remove(&next) {
-                let bytes = piece.bytes();
                 take(next, piece)?;
-                held.leave(next, bytes);
                 next += 1;
+                turns.now(next);
             }
         }
-        drop((tasks, made, over)); // as on every early return: the workers find their channels closed
+        drop((tasks, made, turns)); // as on every early return: the workers find their channels closed
         let join = |worker: thread::ScopedJoinHandle<'_, S>| worker.join().expect("caught");
         Ok(workers.into_iter().map(join).collect())
     })
@@ -135,7 +136,7 @@ mod tests {
 
     impl Piece for Large<'_> {
         fn bytes(&self) -> u64 {
-            HELD_BYTES_MAX / 4
+            WAITING_BYTES_MAX / 4
         }
     }
 
@@ -200,8 +201,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(2)); // the others get far ahead
             }
             let count = alive.fetch_add(1, Ordering::SeqCst) + 1;
-            // Those that wait, the one whose turn it is, and one in the hands of each job.
-            assert!(count <= 4 + 1 + 3, "{count} at {index}");
+            assert!(count <= 2 * 3, "{count} at {index}"); // one is waited with, one handed over
             Large(&alive)
         };
         ordered::<_, _, Failed>(3, 100, || (), make, |_, _| Ok(())).expect("within bounds");
