@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where `unsafe` may stand: mapped files, the ring's cells, the files of vector instructions, and the
-/// allocator of a test that counts.
-const UNSAFE: [&str; 17] = [
+/// Where `unsafe` may stand: mapped files, the ring's cells, the files of vector instructions, the
+/// emulation of kernels, and the allocator of a test that counts.
+const UNSAFE: [&str; 21] = [
     "pipeline/src/shard.rs",
     "pipeline/src/ring.rs",
     "pipeline/src/jpeg/entropy/bmi2.rs",
@@ -24,6 +24,10 @@ const UNSAFE: [&str; 17] = [
     "gpu/src/cpu/vector/mod.rs",
     "gpu/src/cpu/vector/avx2.rs",
     "gpu/src/cpu/vector/avx512.rs",
+    "gpu/src/cuda/testing.rs",
+    "gpu/hostemu/src/lib.rs",
+    "gpu/hostemu/src/memory.rs",
+    "gpu/hostemu/src/program.rs",
     "tests/memory.rs",
 ];
 /// Lines of a file at most.
@@ -35,6 +39,11 @@ fn root() -> &'static Path {
 
 /// Every Rust file below `folder`, relative to the workspace.
 fn sources(folder: &str) -> Vec<(String, String)> {
+    files(folder, &["rs"])
+}
+
+/// Every file below `folder` with one of these endings.
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = vec![];
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -42,7 +51,10 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             let path = entry.expect("a readable folder").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path
+                .extension()
+                .is_some_and(|found| endings.iter().any(|ending| found == *ending))
+            {
                 let name = path.strip_prefix(root()).expect("below the workspace");
                 let text = fs::read_to_string(&path).expect("text");
                 found.push((name.to_string_lossy().into_owned(), text));
@@ -66,13 +78,14 @@ fn ours(manifest: &str) -> Vec<&'static str> {
         Some(dependencies.keys().cloned().collect::<Vec<_>>())
     });
     let names: Vec<String> = names.flatten().collect();
-    let all = ["alexnet", "gpu", "pipeline", "prepack", "xtask"];
+    let all = ["alexnet", "gpu", "hostemu", "pipeline", "prepack", "xtask"];
     all.into_iter().filter(|name| names.iter().any(|found| found == name)).collect()
 }
 
 #[test]
 fn crates_depend_on_each_other_only_as_the_house_is_drawn() {
     assert_eq!(ours("gpu/Cargo.toml"), Vec::<&str>::new());
+    assert_eq!(ours("gpu/hostemu/Cargo.toml"), Vec::<&str>::new());
     assert_eq!(ours("pipeline/Cargo.toml"), Vec::<&str>::new());
     assert_eq!(ours("Cargo.toml"), ["gpu", "pipeline"]);
     assert_eq!(ours("tools/prepack/Cargo.toml"), ["pipeline"]);
@@ -97,6 +110,16 @@ fn every_file_begins_by_saying_what_it_is_and_none_sprawls() {
         // A test module in a file of its own is said where it is declared.
         let told = text.starts_with("//!") || name.ends_with("/tests.rs");
         assert!(told, "{name}: no module documentation");
+    }
+}
+
+#[test]
+fn every_kernel_file_says_what_it_is_none_sprawls_and_assembly_has_its_place() {
+    for (name, text) in files("gpu", &["cu", "cuh", "cpp", "h"]) {
+        assert!(text.lines().count() <= LINES_MAX, "{name}: over {LINES_MAX} lines");
+        assert!(text.starts_with("//"), "{name}: does not say what it is");
+        let assembly = ["gpu/src/cuda/prim.cuh", "gpu/hostemu/src/emu.cpp"];
+        assert!(!text.contains("asm") || assembly.contains(&name.as_str()), "{name}: assembly");
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod ops;
 pub mod device;
 pub mod cpu;
+pub mod cuda;
 pub mod random;
 #[cfg(test)]
 mod testing;

@@ -1,9 +1,10 @@
 //! What CI runs after the tests.
 
-use crate::{licences, step};
+use crate::{kernels, licences, step};
 use anyhow::Result;
 
-/// Formatting, lints, documentation, licences.
+/// Formatting, lints, documentation, the kernels' images, licences. A machine that cannot have NVIDIA's
+/// compilers says so and goes on, unless it is told by `CI` that it must.
 ///
 /// # Errors
 /// The first that fails.
@@ -14,5 +15,9 @@ pub(crate) fn run() -> Result<()> {
     let mut docs = step::cargo();
     docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     step::run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    let seeded = ["test", "-p", "gpu", "--lib", "--locked", "cuda::seeded", "--"];
+    let mut seeded_bugs = step::cargo();
+    step::run("seeded bugs", seeded_bugs.args(seeded).args(["--ignored", "--nocapture"]))?;
+    kernels::check(std::env::var_os("CI").is_some())?;
     licences::check()
 }

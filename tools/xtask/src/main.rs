@@ -1,8 +1,9 @@
 //! The project's own chores: `cargo xtask ci` before every push, `cargo xtask ci --full` before a
-//! release, `cargo xtask golden` when an op's formula changes.
+//! release, `cargo xtask golden` when an op's formula changes, `cargo xtask kernels` when a kernel does.
 
 mod ci;
 mod full;
+mod kernels;
 mod licences;
 mod step;
 
@@ -29,6 +30,12 @@ enum Chore {
     },
     /// Remake the golden files with PyTorch and Pillow, from the `python3` in PATH.
     Golden,
+    /// Remake the kernels' images under gpu/kernels, with NVIDIA's tools from PyPI.
+    Kernels {
+        /// Write nothing; fail where they are not as they should be.
+        #[arg(long)]
+        check: bool,
+    },
     /// Licences and sources of all dependencies.
     Licences,
 }
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Ci { full } => ci::run().and_then(|()| if full { full::run() } else { Ok(()) }),
         Chore::Golden => golden(),
+        Chore::Kernels { check: true } => kernels::check(true),
+        Chore::Kernels { check: false } => kernels::write(),
         Chore::Licences => licences::check(),
     };
     match done {

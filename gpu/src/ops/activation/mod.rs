@@ -3,6 +3,7 @@
 //! `y = max(0, x)`, `dx = dy (y > 0)`; `y = tanh(x)`, `dx = dy (1 - y^2)`.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -1,6 +1,7 @@
 //! Convolution (section 3.5) with groups, asymmetric padding and a source's share of the channels.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 pub use cpu::{Algorithm, Pass, algorithm};
 

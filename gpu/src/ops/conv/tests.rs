@@ -37,7 +37,7 @@ fn factors(rounded: bool, lens: [usize; 4]) -> ([Vec<f32>; 4], Bound) {
 }
 
 /// Where output `y` reads, as indices of pixels and weights.
-fn terms_of(op: &Conv, y: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn terms_of(op: &Conv, y: usize) -> impl Iterator<Item = (usize, usize)> {
     let op = *op;
     let (width, area) = (op.out_width(), op.out_height() * op.out_width());
     let (image, k, i, j) = (y / op.y_len(), y / area % op.kernels, y / width, y % width);
@@ -55,13 +55,13 @@ fn terms_of(op: &Conv, y: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// One source's share of `y`, without bias.
-fn reference(op: &Conv, n: usize, x: &[f64], w: &[f64]) -> Vec<f64> {
+pub(super) fn reference(op: &Conv, n: usize, x: &[f64], w: &[f64]) -> Vec<f64> {
     let sum = |y| terms_of(op, y).map(|(pixel, weight)| x[pixel] * w[weight]).sum();
     (0..n * op.y_len()).map(sum).collect()
 }
 
 /// `dx` and `dw` from `dy`: every term's other factor.
-fn gradients(op: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> [Vec<f64>; 2] {
+pub(super) fn gradients(op: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> [Vec<f64>; 2] {
     let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
     for (y, dy) in dy.iter().enumerate() {
         for (pixel, weight) in terms_of(op, y) {
@@ -104,7 +104,7 @@ fn by_every_algorithm(
 }
 
 /// A convolution without stride, groups or padding, and one source.
-fn conv(channels: usize, side: usize, kernels: usize, window: usize) -> Conv {
+pub(super) fn conv(channels: usize, side: usize, kernels: usize, window: usize) -> Conv {
     Conv {
         channels,
         height: side,
@@ -121,7 +121,7 @@ fn conv(channels: usize, side: usize, kernels: usize, window: usize) -> Conv {
     }
 }
 
-fn shapes() -> impl Strategy<Value = (usize, Conv)> {
+pub(super) fn shapes() -> impl Strategy<Value = (usize, Conv)> {
     let sides = (1..4_usize, 3..11_usize, 3..11_usize);
     let kernel = (1..6_usize, 1..4_usize, 0..4_usize, 0..4_usize);
     (sides, kernel, (1..4_usize, 1..3_usize, 0..3_usize)).prop_filter_map(
@@ -268,7 +268,7 @@ proptest! {
 
 /// The layers as one tower of two sees them, and some as one device does, in groups; of conv3's sources
 /// the second.
-fn layers_of_2012() -> [Conv; 6] {
+pub(super) fn layers_of_2012() -> [Conv; 6] {
     let padded = |conv: Conv, pad: usize| Conv { pad_before: pad, pad_after: pad, ..conv };
     let both = |conv: Conv| Conv {
         channels: 2 * conv.channels,
@@ -286,7 +286,7 @@ fn layers_of_2012() -> [Conv; 6] {
 }
 
 /// One sum of a pass over `n` images, in double precision.
-fn sum(op: &Conv, n: usize, pass: Pass, at: usize, [x, w, dy]: [&[f32]; 3]) -> f64 {
+pub(super) fn sum(op: &Conv, n: usize, pass: Pass, at: usize, [x, w, dy]: [&[f32]; 3]) -> f64 {
     let (height, width, square) = (op.out_height(), op.out_width(), op.window * op.window);
     let (channels, kernels) = (op.channels / op.groups, op.kernels / op.groups);
     let product = |a: f32, b: f32| f64::from(a) * f64::from(b);

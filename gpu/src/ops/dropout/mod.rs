@@ -1,6 +1,7 @@
 //! Dropout (section 4.2), not inverted: masked in training, multiplied by the keep rate at test.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 /// Keeps unit `u` of row `i` if the counter generator says so for (seed, layer, step, i, u).
 ///

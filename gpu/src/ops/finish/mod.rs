@@ -4,6 +4,7 @@
 //! again, which costs less than to store and read it.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 use super::{lrn::Lrn, pool::MaxPool};
 use crate::device::Activation;
@@ -70,7 +71,7 @@ impl Finish {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         device::Device as _,
@@ -79,7 +80,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    fn reference(op: &Finish, n: usize, y: &[f64]) -> Vec<f64> {
+    pub(in crate::ops) fn reference(op: &Finish, n: usize, y: &[f64]) -> Vec<f64> {
         let mut y = activation::tests::reference(op.activation, y);
         if let Some(op) = &op.lrn {
             y = lrn::tests::reference(op, n, &y);
@@ -90,7 +91,7 @@ mod tests {
         y
     }
 
-    fn ops() -> impl Strategy<Value = Finish> {
+    pub(in crate::ops) fn ops() -> impl Strategy<Value = Finish> {
         let activations = vec![Activation::Relu, Activation::Tanh, Activation::None];
         let shape = (1..5_usize, 1..3_usize, 3..40_usize, 3..9_usize);
         let pools = prop::sample::select(vec![None, Some((3, 2)), Some((2, 2)), Some((3, 1))]);

@@ -1,6 +1,7 @@
 //! The fully-connected layers fc6, fc7 and fc8.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 use super::Dtype;
 

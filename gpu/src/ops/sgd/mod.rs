@@ -1,6 +1,7 @@
 //! The 2012 update (section 5), the learning rate inside the velocity.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 /// `v = momentum v - decay rate w - rate g`, `w = w + v`; `g` is the mean gradient of the batch.
 #[derive(Debug, Clone, Copy, PartialEq)]

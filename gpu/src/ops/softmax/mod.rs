@@ -5,6 +5,7 @@
 //! a label that is no class, does not count: no loss, no gradient.
 
 pub(crate) mod cpu;
+pub mod cuda;
 
 /// What a batch scored.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -1,0 +1,353 @@
+// Fibers, warps, barriers and shared memory: runs the blocks of one launch, one after the
+// other.
+//
+// The kernels are built apart (kernels.cpp): once as they are, and once so that every access to
+// memory is followed (check.h).
+#include "emu.h"
+#undef threadIdx
+#undef blockIdx
+#undef blockDim
+#undef gridDim
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+
+extern "C" {
+const emu::Registration *emu_kernels_fast();
+const emu::Registration *emu_kernels_checked();
+
+// How a launch is run, and which memory it may touch: the twins of lib.rs's structs.
+struct EmuRange {
+    uintptr_t first;
+    size_t bytes;
+};
+struct EmuHow {
+    int checked, reversed, eager;
+    const EmuRange *ranges;
+    size_t range_count;
+};
+struct EmuCounts {
+    unsigned long long global_requests, global_sectors, global_sectors_min;
+    unsigned long long shared_requests, shared_cycles, shared_cycles_min;
+};
+}
+
+namespace emu {
+
+thread_local Context context;
+
+// Of a fiber, in bytes.
+static constexpr size_t STACK = 64 << 10;
+static constexpr size_t STATIC_SHARED_MAX = 48 << 10;
+// With the opt-in of sm_80 to sm_90, the smallest of these.
+static constexpr size_t DYNAMIC_SHARED_MAX = 99 << 10;
+static constexpr unsigned THREADS_MAX = 1024, YZ_MAX = 65535;
+
+// void emu_switch(void **stack, void *other): leaves this stack for another one.
+asm(".text\n.type emu_switch,@function\nemu_switch:\n"
+    "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
+    "movq %rsp,(%rdi)\nmovq %rsi,%rsp\n"
+    "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n");
+extern "C" void emu_switch(void **, void *) __asm__("emu_switch");
+
+struct Copy {
+    void *to;
+    const void *from;
+    bool given;
+};
+
+struct Fiber : Thread {
+    void *stack;
+    bool done, waits_for_block, waits_for_warp;
+    size_t static_end;  // of the shared memory that it has declared so far
+    std::vector<Copy> open;
+    std::vector<std::vector<Copy>> groups;
+    bool waiting() const { return waits_for_block || waits_for_warp; }
+};
+
+struct Warp {
+    const void *site;
+    u32 present, arrived, exited, epoch;
+    void *operands[32];
+};
+
+struct Block {
+    std::vector<Fiber> fibers;
+    std::vector<Warp> warps;
+    char *stacks = nullptr;
+    size_t stack_count = 0;
+    void *scheduler;
+    alignas(128) char shared[STATIC_SHARED_MAX + DYNAMIC_SHARED_MAX];
+    size_t dynamic_bytes;
+    int at_barrier, alive, barrier_line;
+    u32 epoch;  // barriers that the block has passed
+    const Registered *kernel;
+    void **arguments;
+    bool eager, checked;
+    std::string error;
+};
+
+static thread_local Block *block;
+
+static Fiber &self() { return *(Fiber *)context.current; }
+static void yield() { emu_switch(&self().stack, block->scheduler); }
+[[noreturn]] static void fail(const std::string &what) {
+    if (block->error.empty()) block->error = what;
+    for (;;) yield();
+}
+
+}  // namespace emu
+
+#include "check.h"
+
+namespace emu {
+
+static void release_block() {
+    for (Fiber &fiber : block->fibers) fiber.waits_for_block = false;
+    block->at_barrier = 0;
+    block->epoch++;
+    if (block->checked) check::end_warps();
+}
+
+void block_barrier(int line) {
+    if (block->at_barrier++ == 0) block->barrier_line = line;
+    if (block->barrier_line != line) fail("threads of a block wait at different barriers");
+    if (block->at_barrier == block->alive) return release_block();
+    self().waits_for_block = true;
+    yield();
+}
+
+void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void **, u32)) {
+    Fiber &fiber = self();
+    Warp &warp = block->warps[fiber.warp];
+    mask &= warp.present;
+    if (!(mask >> fiber.lane & 1)) fail("a lane's warp operation does not name the lane");
+    if (warp.arrived && warp.site != site)
+        fail("lanes of a warp are at different warp operations");
+    if (mask & warp.exited) fail("a warp operation names a lane that has ended");
+    warp.site = site;
+    warp.operands[fiber.lane] = operand;
+    warp.arrived |= 1u << fiber.lane;
+    if (warp.arrived != mask) {
+        fiber.waits_for_warp = true;
+        return yield();
+    }
+    warp.arrived = 0;
+    warp.epoch++;
+    if (block->checked) check::end_warp(fiber.warp);
+    all(warp.operands, mask);
+    for (int i = 0; i < 32; i++)
+        if (mask >> i & 1) block->fibers[fiber.warp * 32 + i].waits_for_warp = false;
+}
+
+static void complete(const Copy &copy) {
+    if (copy.given)
+        memcpy(copy.to, copy.from, 16);
+    else
+        memset(copy.to, 0, 16);
+}
+
+void copy_async(void *to, const void *from, bool given) {
+    if (((uintptr_t)to | (uintptr_t)from) & 15)
+        fail("an asynchronous copy that is not aligned");
+    if (block->checked) check::copy(to, given ? from : nullptr);
+    const Copy copy{to, from, given};
+    if (block->eager) complete(copy);
+    self().open.push_back(copy);
+}
+void copy_commit() {
+    self().groups.push_back(std::move(self().open));
+    self().open.clear();
+}
+void copy_wait(int pending_max) {
+    auto &groups = self().groups;
+    while ((int)groups.size() > pending_max) {
+        for (const Copy &copy : groups.front()) {
+            if (!block->eager) complete(copy);
+            if (block->checked) check::copied(copy.to);  // until now nobody may have looked
+        }
+        groups.erase(groups.begin());
+    }
+}
+void note_matrix_rows(const void *const *rows, int count) {
+    if (block->checked) check::matrix_rows(rows, count);
+}
+
+void *dynamic_shared() { return block->shared + STATIC_SHARED_MAX; }
+void *static_shared(size_t bytes) {
+    Fiber &fiber = self();
+    void *at = block->shared + fiber.static_end;
+    fiber.static_end = (fiber.static_end + bytes + 15) & ~size_t(15);
+    if (fiber.static_end > STATIC_SHARED_MAX) fail("more than 48 KiB of static shared memory");
+    return at;
+}
+
+static void enter() {
+    block->kernel->call(block->arguments);
+    Fiber &fiber = self();
+    if (!fiber.open.empty()) fail("an asynchronous copy was never committed");
+    for (const auto &group : fiber.groups)
+        if (!group.empty()) fail("an asynchronous copy was never waited for");
+    fiber.done = true;
+    Warp &warp = block->warps[fiber.warp];
+    warp.exited |= 1u << fiber.lane;
+    if (warp.arrived >> fiber.lane & 1) fail("a lane ended in a warp operation");
+    // Threads that have ended count at barriers no more.
+    if (--block->alive && block->at_barrier == block->alive) release_block();
+    for (;;) yield();
+}
+
+static void prepare(int threads) {
+    block->alive = threads;
+    block->at_barrier = 0;
+    block->epoch = 0;
+    memset(block->shared, 0xff, STATIC_SHARED_MAX + block->dynamic_bytes);  // not a number
+    for (int w = 0; w < (int)block->warps.size(); w++) {
+        const int lanes = min(32, threads - 32 * w);
+        block->warps[w] = {};
+        block->warps[w].present = lanes == 32 ? ~0u : (1u << lanes) - 1;
+    }
+    for (int i = 0; i < threads; i++) {
+        Fiber &fiber = block->fibers[i];
+        fiber.done = fiber.waits_for_block = fiber.waits_for_warp = false;
+        fiber.static_end = 0;
+        fiber.open.clear();
+        fiber.groups.clear();
+        const Dim d = context.block_dim;
+        fiber.index = {i % d.x, i / d.x % d.y, i / (d.x * d.y)};
+        fiber.lane = i & 31;
+        fiber.warp = i >> 5;
+        void **top = (void **)(block->stacks + (i + 1) * STACK) - 1;
+        *--top = (void *)enter;
+        fiber.stack = top - 6;  // what emu_switch pops
+    }
+    if (block->checked) check::begin_block();
+}
+
+// A warp runs until all its lanes wait for the block; then the next one does.
+static void run_block(int threads, bool reversed) {
+    prepare(threads);
+    const int warps = (int)block->warps.size();
+    while (block->alive) {
+        bool any = false;
+        for (int w = 0; w < warps; w++) {
+            const int warp = reversed ? warps - 1 - w : w;
+            for (bool again = true; again;) {
+                again = false;
+                for (int k = 0; k < 32; k++) {
+                    const int i = warp * 32 + (reversed ? 31 - k : k);
+                    if (i >= threads) continue;
+                    Fiber &fiber = block->fibers[i];
+                    if (fiber.done || fiber.waiting()) continue;
+                    any = again = true;
+                    context.current = &fiber;
+                    emu_switch(&block->scheduler, fiber.stack);
+                    if (!block->error.empty()) return;
+                }
+            }
+        }
+        if (!any) {
+            block->error = "deadlock: threads of a block wait for one another";
+            return;
+        }
+    }
+    if (block->checked) check::end_block();
+}
+
+using Registry = std::map<std::string, const Registered *>;
+
+static Registry collect(const Registration *last) {
+    Registry all;
+    for (; last; last = last->before) all[last->kernel.name] = &last->kernel;
+    return all;
+}
+static const Registry &registry(bool checked) {
+    static const Registry fast = collect(emu_kernels_fast()),
+                          followed = collect(emu_kernels_checked());
+    return checked ? followed : fast;
+}
+
+static const char *refused(const Registered &kernel, const unsigned *grid,
+                           const unsigned *threads, unsigned shared) {
+    const u64 count = (u64)threads[0] * threads[1] * threads[2];
+    if (!count || count > THREADS_MAX) return "a block of no or more than 1024 threads";
+    if (count > kernel.threads_max)
+        return "a block of more threads than the kernel is bounded to";
+    if (!grid[0] || !grid[1] || !grid[2] || grid[1] > YZ_MAX || grid[2] > YZ_MAX)
+        return "an invalid grid";
+    if (shared > DYNAMIC_SHARED_MAX) return "more than 99 KiB of dynamic shared memory";
+    return nullptr;
+}
+
+}  // namespace emu
+
+using namespace emu;
+
+extern "C" {
+
+// Kernel `index` in the order of names, or null.
+const char *emu_name(size_t index) {
+    for (const auto &entry : registry(false))
+        if (index-- == 0) return entry.second->name;
+    return nullptr;
+}
+
+// The sizes of a kernel's parameters, and how many there are; -1: no such kernel.
+int emu_sizes(const char *name, size_t *sizes, int capacity) {
+    const auto found = registry(false).find(name);
+    if (found == registry(false).end()) return -1;
+    const Registered &kernel = *found->second;
+    std::copy_n(kernel.sizes, min(kernel.count, capacity), sizes);
+    return kernel.count;
+}
+
+// Null if all went well, else what went wrong, until the thread's next call.
+const char *emu_run(const char *name, const unsigned *grid, const unsigned *threads,
+                    unsigned shared, void **arguments, const EmuHow *how, EmuCounts *counts) {
+    const auto found = registry(how->checked).find(name);
+    if (found == registry(how->checked).end()) return "no such kernel";
+    if (const char *why = refused(*found->second, grid, threads, shared)) return why;
+    if (!block) block = new Block;  // one for each thread of the host, for good
+    const unsigned count = threads[0] * threads[1] * threads[2];
+    if (block->stack_count < count) {
+        if (block->stacks) munmap(block->stacks, block->stack_count * STACK);
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        block->stacks =
+            (char *)mmap(nullptr, count * STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
+        if (block->stacks == MAP_FAILED) abort();
+        block->stack_count = count;
+    }
+    block->fibers.resize(count);
+    block->warps.resize((count + 31) / 32);
+    block->kernel = found->second;
+    block->arguments = arguments;
+    block->dynamic_bytes = shared;
+    block->eager = how->eager;
+    block->checked = how->checked;
+    block->error.clear();
+    context.block_dim = {threads[0], threads[1], threads[2]};
+    context.grid_dim = {grid[0], grid[1], grid[2]};
+    if (how->checked) check::begin(*how);
+    const u64 blocks = (u64)grid[0] * grid[1] * grid[2];
+    for (u64 b = 0; b < blocks; b++) {
+        const u64 i = how->reversed ? blocks - 1 - b : b;
+        context.block_index = {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]),
+                               unsigned(i / grid[0] / grid[1])};
+        run_block((int)count, how->reversed);
+        if (!block->error.empty()) {
+            char place[96];
+            snprintf(place, sizeof place, " (block %u,%u,%u, thread %d of %u)",
+                     context.block_index.x, context.block_index.y, context.block_index.z,
+                     context.current->warp * 32 + context.current->lane, count);
+            block->error += place;
+            return block->error.c_str();
+        }
+    }
+    *counts = how->checked ? check::counts() : EmuCounts{};
+    return nullptr;
+}
+}

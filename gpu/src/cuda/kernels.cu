@@ -1,0 +1,10 @@
+// All kernels, in the order of the network's ops: one module per architecture.
+#include "../ops/conv/depth.cu"
+#include "../ops/conv/conv.cu"
+#include "../ops/activation/activation.cu"
+#include "../ops/finish/finish.cu"
+#include "../ops/linear/linear.cu"
+#include "../ops/linear/bias.cu"
+#include "../ops/dropout/dropout.cu"
+#include "../ops/softmax/softmax.cu"
+#include "../ops/sgd/sgd.cu"

@@ -1,0 +1,19 @@
+//! What CUDA devices run: launches of the kernels that lie beside their ops.
+//!
+//! An op's `cuda.rs` is pure: it turns shapes and addresses into [`launch::Launch`] values and hands
+//! each to a sink. A device puts them on a stream; the tests run them on the CPU.
+//!
+//! Layouts on a CUDA device: activations `[n, h, w, c]`, weights of convolutions `[k, r, s, c]`,
+//! weights of linear layers `[k, c]`, with `c` in the order in which activations lie. Only pictures
+//! are `[n, c, h, w]`, as the pipeline writes them.
+
+pub mod launch;
+pub mod layout;
+pub mod tile;
+pub mod images;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod costs;
+#[cfg(test)]
+mod seeded;

@@ -1,0 +1,74 @@
+// What kernels need that C++ does not have, and nothing else does: qualifiers, and every
+// operation of PTX that CUDA C++ has no name for. Kernels never write assembly. Under HOST_EMU
+// the same names come from hostemu/src/emu.h, and run on the CPU.
+#pragma once
+#ifdef HOST_EMU
+#include "emu.h"
+#else
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define DEV static __device__ __forceinline__
+#define DEV_METHOD __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+// A kernel for blocks of at most `threads` threads.
+#define KERNEL(threads, name, ...) \
+    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+// Shared memory whose size the launch gives; at most one per kernel.
+#define DYNAMIC_SHARED(T, name)                                   \
+    extern __shared__ __align__(16) unsigned char name##_bytes[]; \
+    T *const name = (T *)name##_bytes
+// `count` elements of shared memory; at the top of a kernel only.
+#define STATIC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
+
+// Four floats, or four halves in two words, in one access: aligned to 16 or 8 bytes.
+DEV float4 load4(const float *p) { return *(const float4 *)p; }
+DEV void store4(float *p, float4 v) { *(float4 *)p = v; }
+DEV void store_halves(u16 *p, u32 low, u32 high) { *(uint2 *)p = make_uint2(low, high); }
+
+DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
+
+#if __CUDA_ARCH__ >= 800
+// Two numbers rounded to nearest even, the first in the low half.
+DEV u32 to_bf16x2(float low, float high) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+// d[16][8] += a[16][16] b[16][8]; fragments as the PTX ISA's figures show.
+DEV void mma_bf16(float *d, const u32 *a, const u32 *b) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// Four 8x8 matrices of 16 bits: lane 8 i + j gives the address of row j of matrix i.
+DEV void load_matrix_x4(u32 *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+DEV void load_matrix_x4_trans(u32 *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+#endif  // __CUDA_ARCH__ >= 800
+#endif  // HOST_EMU
+
+// What changes from step to step: the twin of launch.rs's `StepParams`.
+struct StepParams {
+    float rate;
+    float share;
+    u32 step[2];
+};
+
+// The thread's index over the whole grid: of 32 bits, as all counts are that launch.rs's `int` has let
+// through, or the divisions that follow would take ten times as long.
+DEV u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }

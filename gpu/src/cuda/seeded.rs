@@ -1,0 +1,205 @@
+//! Bugs that are put into the kernels one at a time: the tests of the kernels must find each of them.
+//!
+//! A changed copy of the sources is built as a library, and this very test program runs the op's tests
+//! on it (`hostemu::OTHER_KERNELS`). Run by `cargo xtask ci`: `cargo test -p gpu --lib seeded -- --ignored`.
+
+use super::testing::emulation;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A bug: in a file below `gpu/src`, the one place where `from` stands becomes `to`.
+struct Bug {
+    what: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// The tests that must find it: a part of their names.
+    tests: &'static str,
+}
+
+const fn bug(
+    what: &'static str, file: &'static str, from: &'static str, to: &'static str,
+    tests: &'static str,
+) -> Bug {
+    Bug { what, file, from, to, tests }
+}
+
+const TILE: &str = "cuda/tile_f32.cuh";
+const BF16: &str = "cuda/tile_bf16.cuh";
+const CONV: &str = "ops/conv/conv.cu";
+const DEPTH: &str = "ops/conv/depth.cu";
+const FINISH: &str = "ops/finish/finish.cu";
+const SOFTMAX: &str = "ops/softmax/softmax.cu";
+const DROPOUT: &str = "ops/dropout/dropout.cu";
+
+#[rustfmt::skip]
+const BUGS: [Bug; 35] = [
+    // Barriers and the order of accesses.
+    bug("a tile's barrier is missing", TILE, "        __syncthreads();\n", "", "conv::cuda"),
+    bug("the two rooms of a tile do not take turns", TILE, "turn ^= 1", "turn ^= 0", "conv::cuda"),
+    bug("LRN's channels are read before they are there", FINISH, "a[c] = read_activation(s, mine[c]);\n    __syncthreads();", "a[c] = read_activation(s, mine[c]);", "finish::cuda"),
+    bug("LRN's shares are read before they are there", FINISH, "        mine[c] = q;\n    }\n    __syncthreads();", "        mine[c] = q;\n    }", "finish::cuda"),
+    bug("the label's logit is read while it changes", SOFTMAX, "    __syncthreads();  // before", "    // before", "softmax::cuda"),
+    bug("a row's joined value is overwritten while others read it", SOFTMAX, "    const T joined = all[0];\n    __syncthreads();\n", "    const T joined = all[0];\n", "softmax::cuda"),
+    bug("a joining step does not wait for the one before", SOFTMAX, "half; half /= 2) {\n        __syncthreads();", "half; half /= 2) {", "softmax::cuda"),
+    bug("the rows' sums are read before they are there", "ops/linear/bias.cu", "    __syncthreads();\n", "", "linear::cuda"),
+    bug("only some threads reach a barrier", FINISH, "    float *const a = rooms + threadIdx.y", "    if (!there) return;\n    if (threadIdx.x == 31) __syncwarp(1u);\n    float *const a = rooms + threadIdx.y", "finish::cuda"),
+    bug("the barrier of a bf16 tile is missing", BF16, "        __syncthreads();\n", "", "linear::cuda"),
+    bug("the two rooms of a bf16 tile do not take turns", BF16, "turn ^= 1", "turn ^= 0", "linear::cuda"),
+    // Fragments.
+    bug("the left fragment's quarters are swapped", BF16, "(m + odd * 8 + low) * PITCH + k + high * 8", "(m + high * 8 + low) * PITCH + k + odd * 8", "linear::cuda"),
+    bug("the right fragment is not turned", BF16, "load_matrix_x4_trans(r, room + (k + odd * 8", "load_matrix_x4(r, room + (k + odd * 8", "linear::cuda"),
+    // Bounds and tails.
+    bug("the last step of a product is lost", TILE, "k + STEP < k1", "k + 2 * STEP < k1", "conv::cuda"),
+    bug("a part ends beyond the last term", TILE, "min((part + 1) * each * STEP, terms)", "(part + 1) * each * STEP", "conv::cuda"),
+    bug("a window may hang over by a row", CONV, "        if ((u32)i >= (u32)height || (u32)j >= (u32)width) return nullptr;\n        return row.image", "        if ((u32)i > (u32)height || (u32)j >= (u32)width) return nullptr;\n        return row.image", "conv::cuda"),
+    bug("quads are taken where channels are no multiple", CONV, "whole = depth % 4 == 0 && aligned4(p);", "whole = true;", "conv::cuda"),
+    bug("the last part of a sum is forgotten", TILE, "for (int part = 0; part < parts; part++)", "for (int part = 0; part < parts - 1; part++)", "conv::cuda"),
+    bug("a store beyond the last column", TILE, "if (j + e < n) to[e]", "if (j + e <= n) to[e]", "linear::cuda"),
+    bug("one row too many in the bias' gradient", "ops/linear/bias.cu", "row < end", "row <= end", "linear::cuda"),
+    bug("one number too many", "ops/activation/activation.cu", "if (i < len) y[i] = activate", "if (i <= len) y[i] = activate", "activation::cuda"),
+    bug("another tower's units are dropped", DROPOUT, "m.first_unit + i % m.units", "i % m.units", "dropout::cuda"),
+    bug("a step of the optimiser beyond the source's columns", "ops/linear/linear.cu", "if (j + e < n) sgd_step", "if (j + e <= n) sgd_step", "linear::cuda"),
+    // Indices and formulas.
+    bug("the turned kernel's rows and columns are swapped", CONV, "(tap.c * window + tap.u) * window + tap.v", "(tap.c * window + tap.v) * window + tap.u", "conv::cuda"),
+    bug("the window is turned the wrong way", CONV, "BACK ? row.i - tap.u : row.i + tap.u", "row.i + tap.u", "conv::cuda"),
+    bug("another source's block of the gradient", CONV, "s.row_channels + s.offset + tap % s.channels", "s.row_channels + tap % s.channels", "conv::cuda"),
+    bug("squares begin where the picture does", DEPTH, "i * p.stride + a - p.pad", "i * p.stride + a", "conv::cuda"),
+    bug("weights beyond the window come back", DEPTH, "u < p.window && ", "", "conv::cuda"),
+    bug("of equal maxima the last one", FINISH, "found > most", "found >= most", "finish::cuda"),
+    bug("a window of LRN crosses between towers", FINISH, "c / s.lrn_group * s.lrn_group", "0", "finish::cuda"),
+    bug("pooling forgets the last window", FINISH, "min(at / s.stride + 1, count)", "min(at / s.stride, count)", "finish::cuda"),
+    bug("ReLU hides what is not a number", "ops/activation/activation.cuh", "x <= 0.f ? 0.f : x", "x > 0.f ? x : 0.f", "finish::cuda"),
+    bug("what is not a number ranks below the label", SOFTMAX, "!(p[k] < of_label)", "p[k] >= of_label", "softmax::cuda"),
+    bug("nine rounds of Philox", DROPOUT, "round < 10", "round < 9", "dropout::cuda"),
+    bug("the weight moves by the old velocity", "ops/sgd/sgd.cuh", "    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));\n    w = __fadd_rn(w, v);", "    w = __fadd_rn(w, v);\n    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));", "sgd::cuda"),
+];
+
+/// Copies the kernels below `from`.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("sources") {
+        let path = entry.expect("readable").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if path.extension().is_some_and(|end| end == "cu" || end == "cuh") {
+            fs::copy(&path, target).expect("a copy");
+        }
+    }
+}
+
+/// Runs the compiler.
+fn compile(arguments: &[&str]) {
+    let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let done = Command::new(compiler).args(arguments).output().expect("a C++ compiler");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The library of the sources below `folder`.
+fn build(folder: &Path, flags: &[&str]) -> PathBuf {
+    let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (include, cuda) = (format!("-I{emulation}"), format!("-I{}", path("cuda")));
+    let mut objects = vec![path("../emu.o")];
+    for (name, flag) in [("fast", "-O1"), ("checked", "-fsanitize=thread")] {
+        let build = format!("-DEMU_BUILD=emu_kernels_{name}");
+        let kernels = "-DEMU_KERNELS=\"kernels.cu\"";
+        let (from, to) = (format!("{emulation}/kernels.cpp"), path(&format!("{name}.o")));
+        let rest = [&*include, &cuda, &build, kernels, flag, "-c", &from, "-o", &to];
+        compile(&[&hostemu::SHARED_FLAGS[..], flags, &rest].concat());
+        objects.push(to);
+    }
+    let library = path("kernels.so");
+    let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+    compile(&[&["-shared", "-o", &library][..], &objects].concat());
+    library.into()
+}
+
+/// What the tests say of a bug; nothing if they find nothing.
+fn found(bug: &Bug, folder: &Path) -> Option<String> {
+    let sources = folder.join("src");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
+    let file = sources.join(bug.file);
+    let text = fs::read_to_string(&file).expect("a kernel's source");
+    assert_eq!(
+        text.matches(bug.from).count(),
+        1,
+        "{}: {:?} in {}",
+        bug.what,
+        bug.from,
+        bug.file
+    );
+    fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
+    let library = build(&sources, &[]);
+    let complaint = complaint(bug.tests, &library);
+    fs::remove_dir_all(&sources).expect("what was made");
+    complaint
+}
+
+/// What the tests named `tests` say of the kernels of `library`; nothing if they pass.
+fn complaint(tests: &str, library: &Path) -> Option<String> {
+    let tests = Command::new(env::current_exe().expect("this program"))
+        .args([tests, "--test-threads=1", "--skip", "costs", "--skip", "images"])
+        .env(hostemu::OTHER_KERNELS, library)
+        .env("RUST_BACKTRACE", "0")
+        .env("PROPTEST_FAILURE_PERSISTENCE", "off")
+        .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+        .output()
+        .expect("tests");
+    if tests.status.success() {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&tests.stdout).into_owned();
+    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
+    let reason = lines.nth(1).map_or_else(|| tests.status.to_string(), str::to_owned);
+    Some(reason.chars().take(90).collect())
+}
+
+/// A folder with the emulation's object, for as long as `body` needs it.
+fn with_emulation(name: &str, body: impl FnOnce(&Path)) {
+    if !emulation() {
+        return;
+    }
+    let folder = env::temp_dir().join(format!("{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src/emu.cpp");
+    let object = folder.join("emu.o").display().to_string();
+    compile(&[&hostemu::SHARED_FLAGS[..], &["-c", emulation, "-o", &object]].concat());
+    body(&folder);
+    fs::remove_dir_all(&folder).expect("what was made");
+}
+
+#[test]
+#[ignore = "takes minutes: run by cargo xtask ci"]
+fn nothing_is_undefined_in_cpp() {
+    with_emulation("undefined", |folder| {
+        let sources = folder.join("src");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
+        // Overflow, shifts, alignment, bounds of arrays: the first one ends the program.
+        let flags = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
+        let found = complaint("cuda::tests", &build(&sources, &flags));
+        assert_eq!(found, None);
+    });
+}
+
+#[test]
+#[ignore = "takes minutes: run by cargo xtask ci"]
+#[expect(clippy::print_stderr, reason = "the list is the result")]
+fn every_seeded_bug_is_found() {
+    with_emulation("seeded", |folder| {
+        let mut missed = vec![];
+        for bug in &BUGS {
+            if let Some(reason) = found(bug, folder) {
+                eprintln!("found: {} | {} | {reason}", bug.what, bug.file);
+            } else {
+                eprintln!("MISSED: {} | {}", bug.what, bug.file);
+                missed.push(bug.what);
+            }
+        }
+        assert!(missed.is_empty(), "not found: {missed:?}");
+    });
+}

@@ -1,0 +1,116 @@
+//! What the tests of the kernels share: a device that is the emulation, and layouts.
+
+use super::{
+    launch::{Launch, Ptr, StepParams},
+    layout,
+};
+use bytemuck::Pod;
+use hostemu::{Counts, How, Memory};
+use std::collections::BTreeMap;
+
+/// An emulated device, as the ops' `cuda.rs` see one.
+#[derive(Debug)]
+pub(crate) struct Emulated(Memory);
+
+impl Emulated {
+    pub(crate) fn new(how: How) -> Self {
+        Self(Memory::new(how))
+    }
+
+    /// A buffer with these values.
+    pub(crate) fn put<T: Pod>(&mut self, values: &[T]) -> Ptr {
+        let address = self.0.allocate(size_of_val(values));
+        self.0.bytes(address).copy_from_slice(bytemuck::cast_slice(values));
+        Ptr(address)
+    }
+
+    /// A buffer of `len` values that are not numbers.
+    pub(crate) fn unwritten(&mut self, len: usize) -> Ptr {
+        Ptr(self.0.allocate(len * size_of::<f32>()))
+    }
+
+    /// A workspace.
+    pub(crate) fn workspace(&mut self, bytes: usize) -> Ptr {
+        Ptr(self.0.allocate(bytes))
+    }
+
+    /// The values of a buffer.
+    pub(crate) fn get<T: Pod>(&mut self, at: Ptr) -> Vec<T> {
+        self.0
+            .bytes(at.0)
+            .chunks_exact(size_of::<T>())
+            .map(bytemuck::pod_read_unaligned)
+            .collect()
+    }
+
+    /// The parameters of a step.
+    pub(crate) fn params(&mut self, params: StepParams) -> Ptr {
+        self.put(&[params])
+    }
+
+    /// Runs `body` with a sink that runs each launch at once.
+    pub(crate) fn run(&mut self, body: impl FnOnce(&mut dyn FnMut(Launch))) {
+        body(&mut |launch| {
+            // SAFETY: the addresses among the arguments are those of this memory's buffers, as long as the
+            // op's shapes say; the emulation holds them against the buffers.
+            let done = unsafe {
+                self.0.launch(
+                    launch.kernel,
+                    launch.grid,
+                    launch.block,
+                    launch.shared_bytes,
+                    launch.args.iter(),
+                )
+            };
+            done.unwrap_or_else(|failure| panic!("{failure}"));
+        });
+    }
+
+    /// What the launches of each kernel cost, if they are followed.
+    pub(crate) const fn counts(&self) -> &BTreeMap<String, Counts> {
+        self.0.counts()
+    }
+}
+
+/// Whether kernels are emulated here; says so if not.
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+pub(crate) fn emulation() -> bool {
+    if !hostemu::AVAILABLE {
+        eprintln!("SKIP: no C++ compiler for x86-64 Linux, which emulates the kernels");
+    }
+    hostemu::AVAILABLE
+}
+
+/// Runs a test under all four schedules, and once with every access followed.
+pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
+    if emulation() {
+        for how in How::SCHEDULES.into_iter().chain([How::CHECKED]) {
+            test(&mut Emulated::new(how));
+        }
+    }
+}
+
+/// Runs a test under one schedule.
+pub(crate) fn once(test: impl FnOnce(&mut Emulated)) {
+    if emulation() {
+        test(&mut Emulated::new(How::default()));
+    }
+}
+
+/// As [`layout::channels_last`], into new memory.
+pub(crate) fn channels_last(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; values.len()];
+    layout::channels_last(values, &mut turned, channels, area);
+    turned
+}
+
+/// The way back.
+pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Vec<f32> {
+    channels_last(values, area, channels)
+}
+
+/// Noise whose numbers are bf16s already.
+pub(crate) fn bf16s(seed: u32, len: usize) -> Vec<f32> {
+    let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+    crate::testing::noise(seed, len).into_iter().map(round).collect()
+}

@@ -1,0 +1,304 @@
+//! On a CUDA device: each pass one product of matrices, whose terms are split where there are few tiles.
+//!
+//! Passes that the op computes by [`Algorithm::Bf16`] multiply numbers rounded to bf16, on tensor cores
+//! where there are any; all others are direct products of `f32`.
+
+use super::{Algorithm, Conv, Pass};
+use crate::cuda::{
+    launch::{Args, Launch, Ptr, Sink, int},
+    tile::{self, Epilogue},
+};
+use bytemuck::{Pod, Zeroable};
+
+/// Sides of the smaller tile; the larger one has twice as many rows, as that of bf16 has.
+const TILE: usize = 64;
+/// Large tiles from so many on: they do more with what they read, but there must be enough of them.
+const LARGE_TILES_MIN: usize = 256;
+
+/// How a pass is tiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tile {
+    Small,
+    Large,
+    Bf16,
+}
+
+impl Tile {
+    const fn rows(self) -> usize {
+        match self {
+            Self::Small => TILE,
+            Self::Large | Self::Bf16 => 2 * TILE,
+        }
+    }
+}
+
+/// What a convolution reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Activations, `[n, h, w, c]`.
+    Activations(Ptr),
+    /// What [`space_to_depth`] made of pictures.
+    Packed(Ptr),
+}
+
+impl Conv {
+    /// The same convolution over pictures after [`space_to_depth`]: a stride of 1, over squares.
+    #[must_use]
+    pub const fn packed(&self) -> Self {
+        let window = self.window.div_ceil(self.stride);
+        let channels = self.channels * self.stride * self.stride;
+        Self {
+            channels,
+            height: self.out_height() + window - 1,
+            width: self.out_width() + window - 1,
+            window,
+            stride: 1,
+            pad_before: 0,
+            pad_after: 0,
+            weight_channels: channels,
+            ..*self
+        }
+    }
+}
+
+/// The twin of `ConvShape` in `conv.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Shape {
+    images: i32,
+    height: i32,
+    width: i32,
+    channels: i32,
+    kernels: i32,
+    window: i32,
+    stride: i32,
+    pad: i32,
+    out_height: i32,
+    out_width: i32,
+    groups: i32,
+    row_channels: i32,
+    offset: i32,
+}
+
+impl Shape {
+    fn new(op: &Conv, n: usize) -> Self {
+        let _ = (int(n * op.x_len()), int(n * op.y_len()), int(op.w_len()));
+        Self {
+            images: int(n),
+            height: int(op.height),
+            width: int(op.width),
+            channels: int(op.channels / op.groups),
+            kernels: int(op.kernels / op.groups),
+            window: int(op.window),
+            stride: int(op.stride),
+            pad: int(op.pad_before),
+            out_height: int(op.out_height()),
+            out_width: int(op.out_width()),
+            groups: int(op.groups),
+            row_channels: int(op.weight_channels),
+            offset: int(op.weight_offset),
+        }
+    }
+}
+
+/// The twin of `Packing` in `depth.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Packing {
+    images: i32,
+    channels: i32,
+    height: i32,
+    width: i32,
+    stride: i32,
+    pad: i32,
+    packed_height: i32,
+    packed_width: i32,
+    kernels: i32,
+    window: i32,
+    packed_window: i32,
+    unused: i32,
+}
+
+impl Packing {
+    /// # Panics
+    /// If the weights have more than one source: pictures are read whole.
+    fn new(op: &Conv, n: usize) -> Self {
+        assert_eq!((op.groups, op.weight_channels, op.weight_offset), (1, op.channels, 0));
+        let packed = op.packed();
+        let _ = (int(n * op.x_len()), int(n * packed.x_len()));
+        Self {
+            images: int(n),
+            channels: int(op.channels),
+            height: int(op.height),
+            width: int(op.width),
+            stride: int(op.stride),
+            pad: int(op.pad_before),
+            packed_height: int(packed.height),
+            packed_width: int(packed.width),
+            kernels: int(op.kernels),
+            window: int(op.window),
+            packed_window: int(packed.window),
+            unused: 0,
+        }
+    }
+}
+
+/// `m` by `n` sums of `terms` terms per group, how they are tiled and into how many parts split.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    m: usize,
+    n: usize,
+    groups: usize,
+    tile: Tile,
+    parts: usize,
+}
+
+impl Plan {
+    fn new(op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
+        let groups = op.groups;
+        let tiles = |tile: Tile| m.div_ceil(tile.rows()) * n.div_ceil(TILE) * groups;
+        let tile = if op.by.is_some_and(|by| by[pass as usize] == Algorithm::Bf16) {
+            Tile::Bf16
+        } else if pass != Pass::BackwardWeight && tiles(Tile::Large) >= LARGE_TILES_MIN {
+            Tile::Large
+        } else {
+            Tile::Small
+        };
+        Self { m, n, groups, tile, parts: tile::parts(tiles(tile), terms) }
+    }
+
+    fn forward(op: &Conv, n: usize) -> Self {
+        let terms = op.window * op.window * op.channels / op.groups;
+        let places = n * op.out_height() * op.out_width();
+        Self::new(op, Pass::Forward, places, op.kernels / op.groups, terms)
+    }
+
+    fn backward_data(op: &Conv, n: usize) -> Self {
+        let terms = op.window * op.window * op.kernels / op.groups;
+        let places = n * op.height * op.width;
+        Self::new(op, Pass::BackwardData, places, op.channels / op.groups, terms)
+    }
+
+    fn backward_weight(op: &Conv, n: usize) -> Self {
+        let taps = op.window * op.window * op.channels / op.groups;
+        let places = n * op.out_height() * op.out_width();
+        Self::new(op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
+    }
+
+    const fn room_bytes(&self) -> usize {
+        tile::room_bytes(self.m, self.n, self.groups, self.parts)
+    }
+
+    /// One launch, with rows along `x`; then the parts are added up.
+    fn multiply(
+        &self, kernels: [&'static str; 3], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
+        rooms: Ptr, sink: Sink<'_>,
+    ) {
+        let rooms = if self.parts > 1 { rooms } else { Ptr::NULL };
+        let finished = to.of(self.m, self.n, self.groups, rooms);
+        let rows = self.m.div_ceil(self.tile.rows());
+        let grid = [rows, self.n.div_ceil(TILE), self.groups * self.parts];
+        let args = Args::new().with(left).with(right).with(finished).with(shape);
+        let kernel = kernels[self.tile as usize];
+        sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
+        if self.parts > 1 {
+            tile::join(finished, self.groups, self.parts, sink);
+        }
+    }
+}
+
+/// Floats of the packed weights, in whole lines of 256 bytes.
+const fn packed_w_len(op: &Conv) -> usize {
+    op.packed().w_len().next_multiple_of(64)
+}
+
+/// Floats of packed pictures, each.
+pub const fn packed_x_len(op: &Conv) -> usize {
+    op.packed().x_len()
+}
+
+/// Bytes of the workspace that the passes need, one after the other.
+pub fn workspace_bytes(op: &Conv, n: usize) -> usize {
+    let weight = |op: &Conv| {
+        let plan = Plan::backward_weight(op, n);
+        tile::room_bytes(plan.m, plan.n, plan.groups, plan.parts.max(2))
+    };
+    let (packed, weights) = (op.packed(), packed_w_len(op) * size_of::<f32>());
+    let squares = weights + Plan::forward(&packed, n).room_bytes().max(weight(&packed));
+    let plans =
+        [Plan::forward(op, n), Plan::backward_data(op, n)].map(|plan| plan.room_bytes());
+    plans[0].max(plans[1]).max(weight(op)).max(squares)
+}
+
+/// `packed` = the pictures `x`, `[n, c, h, w]`, by squares as large as the stride.
+pub fn space_to_depth(op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>) {
+    let args = Args::new().with(x).with(packed).with(Packing::new(op, n));
+    sink(Launch::each("space_to_depth", n * packed_x_len(op), 256, args));
+}
+
+/// `y (+)= w * x (+ b)`, as `to` says.
+pub fn forward(
+    op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
+) {
+    let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64", "conv_forward_bf16"];
+    match x {
+        Input::Activations(x) => {
+            let plan = Plan::forward(op, n);
+            plan.multiply(kernels, [x, w], to, Shape::new(op, n), workspace, sink);
+        }
+        Input::Packed(x) => {
+            let packed = op.packed();
+            let args = Args::new().with(w).with(workspace).with(Packing::new(op, n));
+            sink(Launch::each("pack_weights", packed.w_len(), 256, args));
+            let rooms = workspace.offset::<f32>(packed_w_len(op));
+            let plan = Plan::forward(&packed, n);
+            plan.multiply(kernels, [x, workspace], to, Shape::new(&packed, n), rooms, sink);
+        }
+    }
+}
+
+/// `dx = w^T * dy`, overwritten.
+pub fn backward_data(
+    op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    let kernels = [
+        "conv_backward_data_f32_64x64",
+        "conv_backward_data_f32_128x64",
+        "conv_backward_data_bf16",
+    ];
+    let plan = Plan::backward_data(op, n);
+    let to = Epilogue::plain(dx);
+    plan.multiply(kernels, [dy, w], to, Shape::new(op, n), workspace, sink);
+}
+
+/// The block of `dw` that this source's channels own, overwritten, summed over the batch.
+pub fn backward_weight(
+    op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    match x {
+        Input::Activations(x) => weight_of(op, n, [x, dy, dw, workspace], sink),
+        Input::Packed(x) => {
+            let (packed, rooms) = (op.packed(), workspace.offset::<f32>(packed_w_len(op)));
+            weight_of(&packed, n, [x, dy, workspace, rooms], sink);
+            let args = Args::new().with(workspace).with(dw).with(Packing::new(op, n));
+            sink(Launch::each("unpack_weights", packed.w_len(), 256, args));
+        }
+    }
+}
+
+fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) {
+    let plan = Plan::backward_weight(op, n);
+    let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
+    let rows = plan.m.div_ceil(plan.tile.rows());
+    let grid = [plan.n.div_ceil(TILE), rows, plan.groups * plan.parts];
+    let (shape, parts) = (Shape::new(op, n), int(plan.parts));
+    let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
+    let bf16 = plan.tile == Tile::Bf16;
+    let kernel = if bf16 { "conv_backward_weight_bf16" } else { "conv_backward_weight_f32" };
+    sink(Launch::new(kernel, grid, tile::THREADS, args));
+    let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
+    sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));
+}
+
+#[cfg(test)]
+mod tests;

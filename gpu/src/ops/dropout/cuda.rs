@@ -1,0 +1,83 @@
+//! On a CUDA device: a thread per unit.
+
+use super::Dropout;
+use crate::cuda::launch::{Args, Launch, Ptr, Sink, int};
+use bytemuck::{Pod, Zeroable};
+
+/// The twin of `Mask` in `dropout.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Mask {
+    threshold: u64,
+    key: [u32; 2],
+    rows: i32,
+    units: i32,
+    first_unit: i32,
+    unused: i32,
+}
+
+/// Zeroes the dropped units of `y[n, units]`. The step is that of the
+/// [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `op`'s.
+pub fn apply(op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
+    let _ = int(n * op.units);
+    let mask = Mask {
+        threshold: op.threshold(),
+        key: [op.seed as u32, (op.seed >> 32) as u32 ^ op.layer],
+        rows: int(n),
+        units: int(op.units),
+        first_unit: int(op.first_unit),
+        unused: 0,
+    };
+    let args = Args::new().with(y).with(mask).with(params);
+    sink(Launch::each("dropout_f32", n * op.units, 256, args));
+}
+
+/// `y *= factor` over `len` floats: dropout at test time.
+pub fn scale(factor: f32, len: usize, y: Ptr, sink: Sink<'_>) {
+    let args = Args::new().with(y).with(len as u64).with(factor);
+    sink(Launch::each("scale_f32", len, 256, args));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cpu::Cpu,
+        cuda::{launch::StepParams, testing::on_every_schedule},
+        device::Device as _,
+        testing::{self, noise},
+    };
+
+    #[test]
+    fn the_mask_is_that_of_the_cpu_device() {
+        let mut cpu = Cpu::new("test", 1).expect("threads");
+        for (rate, first_unit, units, n) in [
+            (0.5, 0, 256, 3),
+            (0.4, 499, 501, 2),
+            (0.5, 3, 1, 1),
+            (0.0, 0, 7, 2),
+            (1.0, 6, 9, 2),
+        ] {
+            let (seed, layer, step) = (7 << 40 | 3, 5, 1 << 33 | 9);
+            let op = Dropout { rate, units, first_unit, seed, layer, step };
+            let values = noise(1, n * units);
+            let mut wanted = testing::buffer(&mut cpu, &values);
+            cpu.dropout(&op, n, &mut wanted);
+            on_every_schedule(|device| {
+                let y = device.put(&values);
+                let params = device.params(StepParams::new(0.1, step, n));
+                device.run(|sink| apply(&Dropout { step: 0, ..op }, n, y, params, sink));
+                assert_eq!(device.get::<f32>(y), testing::floats(&wanted), "{op:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn at_test_everything_is_scaled() {
+        on_every_schedule(|device| {
+            let y = device.put(&[2.0_f32, -4.0, 8.0]);
+            device.run(|sink| scale(0.5, 2, y, sink));
+            assert_eq!(device.get::<f32>(y), [1.0, -2.0, 8.0]);
+        });
+    }
+}

@@ -1,0 +1,254 @@
+//! On a CUDA device: a product of matrices each, whose terms are split where there are few tiles. Those of
+//! bf16 are made on tensor cores where there are any.
+
+use super::Linear;
+use crate::{
+    cuda::{
+        launch::{Args, Launch, Ptr, Sink, int},
+        tile::{self, Epilogue},
+    },
+    ops::{Dtype, sgd::Sgd},
+};
+use bytemuck::{Pod, Zeroable};
+
+/// Columns of a tile.
+const TILE: usize = 64;
+/// Rows of an update's tile.
+const UPDATE_ROWS: usize = 128;
+
+/// Rows of the other products' tiles.
+const fn rows(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::F32 => TILE,
+        Dtype::Bf16 => 2 * TILE,
+    }
+}
+/// Columns and rows that a block of `column_sums_f32` adds up at a time.
+const BIAS_BLOCK: [u32; 3] = [32, 8, 1];
+/// Rows that are worth a part of their own.
+const BIAS_ROWS_MIN: usize = 256;
+/// Parts at most.
+const BIAS_PARTS_MAX: usize = 128;
+
+/// The twin of `LinearShape` in `linear.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Shape {
+    images: i32,
+    inputs: i32,
+    outputs: i32,
+    weight_inputs: i32,
+    offset: i32,
+    unused: i32,
+}
+
+impl Shape {
+    fn new(op: &Linear, n: usize) -> Self {
+        let _ = (int(n * op.inputs), int(n * op.outputs), int(op.outputs * op.weight_inputs));
+        Self {
+            images: int(n),
+            inputs: int(op.inputs),
+            outputs: int(op.outputs),
+            weight_inputs: int(op.weight_inputs),
+            offset: int(op.weight_offset),
+            unused: 0,
+        }
+    }
+}
+
+/// Parts of a product of `n` by `columns` sums of `terms` terms.
+fn parts(dtype: Dtype, n: usize, columns: usize, terms: usize) -> usize {
+    tile::parts(n.div_ceil(rows(dtype)) * columns.div_ceil(TILE), terms)
+}
+
+/// Bytes of the workspace that forward and backward data need, one after the other.
+pub fn workspace_bytes(op: &Linear, n: usize) -> usize {
+    let bytes =
+        |columns, terms| tile::room_bytes(n, columns, 1, parts(op.dtype, n, columns, terms));
+    bytes(op.outputs, op.inputs).max(bytes(op.inputs, op.outputs))
+}
+
+/// `y[n, k] (+)= x[n, c] w[k, offset + c]^T (+ b)`, as `to` says.
+pub fn forward(
+    op: &Linear, n: usize, x: Ptr, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
+) {
+    let size = (n, op.outputs, op.inputs);
+    let kernels = ["linear_forward_f32", "linear_forward_bf16"];
+    multiply(op.dtype, kernels, size, [x, w], to, Shape::new(op, n), workspace, sink);
+}
+
+/// `dx[n, c] = dy[n, k] w[k, offset + c]`, overwritten.
+pub fn backward_data(
+    op: &Linear, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    let (size, to) = ((n, op.inputs, op.outputs), Epilogue::plain(dx));
+    let kernels = ["linear_backward_data_f32", "linear_backward_data_bf16"];
+    multiply(op.dtype, kernels, size, [dy, w], to, Shape::new(op, n), workspace, sink);
+}
+
+fn multiply(
+    dtype: Dtype, kernels: [&'static str; 2], (n, columns, terms): (usize, usize, usize),
+    [left, w]: [Ptr; 2], to: Epilogue, shape: Shape, workspace: Ptr, sink: Sink<'_>,
+) {
+    let parts = parts(dtype, n, columns, terms);
+    let rooms = if parts > 1 { workspace } else { Ptr::NULL };
+    let finished = to.of(n, columns, 1, rooms);
+    let grid = [columns.div_ceil(TILE), n.div_ceil(rows(dtype)), parts];
+    let args = Args::new().with(left).with(w).with(finished).with(shape).with(int(parts));
+    sink(Launch::new(kernels[dtype as usize], grid, tile::THREADS, args));
+    if parts > 1 {
+        tile::join(finished, 1, parts, sink);
+    }
+}
+
+/// One step of the optimiser by the gradient `dy^T x` of this source's columns of `w`. The learning rate
+/// is that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `sgd`'s.
+pub fn update(
+    op: &Linear, n: usize, [x, dy]: [Ptr; 2], sgd: &Sgd, [v, w]: [Ptr; 2], params: Ptr,
+    sink: Sink<'_>,
+) {
+    let args = Args::new().with(x).with(dy).with(v).with(w).with(Shape::new(op, n));
+    let args = args.with(sgd.momentum).with(sgd.decay).with(params);
+    let grid = [op.inputs.div_ceil(TILE), op.outputs.div_ceil(UPDATE_ROWS), 1];
+    let kernel = ["linear_update_f32", "linear_update_bf16"][op.dtype as usize];
+    sink(Launch::new(kernel, grid, tile::THREADS, args));
+}
+
+fn bias_parts(rows: usize) -> usize {
+    (rows / BIAS_ROWS_MIN).clamp(1, BIAS_PARTS_MAX)
+}
+
+/// Bytes of the workspace that [`bias_backward`] needs.
+pub fn bias_workspace_bytes(n: usize, k: usize, area: usize) -> usize {
+    bias_parts(n * area) * k * size_of::<f32>()
+}
+
+/// `db[k] = sum over n and area of dy[n, area, k]`, overwritten. Linear layers have area 1.
+pub fn bias_backward(
+    n: usize, k: usize, area: usize, dy: Ptr, db: Ptr, workspace: Ptr, sink: Sink<'_>,
+) {
+    let (rows, parts) = (n * area, bias_parts(n * area));
+    let args = Args::new().with(dy).with(workspace).with(rows as u64).with(int(k));
+    let grid = [k.div_ceil(BIAS_BLOCK[0] as usize), parts, 1];
+    sink(Launch::new("column_sums_f32", grid, BIAS_BLOCK, args));
+    tile::join(Epilogue::plain(db).of(1, k, 1, workspace), 1, parts, sink);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cuda::{
+            launch::StepParams,
+            testing::{bf16s, on_every_schedule, once},
+        },
+        ops::Dtype,
+        testing::{close, noise, wide},
+    };
+
+    /// `y`, `dx` and `dw` of this source by the formulas.
+    fn reference(
+        op: &Linear, n: usize, [x, w, dy]: [&[f64]; 3],
+    ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let (mut y, mut dx) = (vec![0.0; n * op.outputs], vec![0.0; n * op.inputs]);
+        let mut dw = vec![0.0; w.len()];
+        for iy in 0..n * op.outputs {
+            let row = iy % op.outputs * op.weight_inputs + op.weight_offset;
+            for c in 0..op.inputs {
+                let ix = iy / op.outputs * op.inputs + c;
+                y[iy] += x[ix] * w[row + c];
+                dx[ix] += dy[iy] * w[row + c];
+                dw[row + c] += dy[iy] * x[ix];
+            }
+        }
+        (y, dx, dw)
+    }
+
+    /// By both dtypes, of factors that are bf16s already, and by bf16 of others.
+    fn agrees(op: &Linear, n: usize, every_schedule: bool) {
+        product_agrees(op, n, every_schedule, false, 2e-6);
+        let op = Linear { dtype: Dtype::Bf16, ..*op };
+        product_agrees(&op, n, every_schedule, true, 2e-6);
+        // Each factor is off by 2^-9 at most.
+        product_agrees(&op, n, false, false, 8e-3);
+    }
+
+    fn product_agrees(op: &Linear, n: usize, every_schedule: bool, rounded: bool, bound: f64) {
+        let factors =
+            |seed: u32, len: usize| if rounded { bf16s(seed, len) } else { noise(seed, len) };
+        let (x, w) = (factors(1, n * op.inputs), factors(2, op.outputs * op.weight_inputs));
+        let (dy, b, v) = (factors(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
+        let (y, dx, dw) = reference(op, n, [&wide(&x), &wide(&w), &wide(&dy)]);
+        let twice: Vec<f64> =
+            y.iter().enumerate().map(|(i, y)| 2.0 * y + f64::from(b[i % op.outputs])).collect();
+        let clipped: Vec<f64> = twice.iter().map(|y| y.max(0.0)).collect();
+        let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
+        let stepped: Vec<f64> = (0..w.len())
+            .map(|i| {
+                let columns = op.weight_offset..op.weight_offset + op.inputs;
+                let (w, v) = (f64::from(w[i]), f64::from(v[i]));
+                let mine = columns.contains(&(i % op.weight_inputs));
+                if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw[i] } else { v }
+            })
+            .collect();
+        let test = |device: &mut crate::cuda::testing::Emulated| {
+            let [x, dy, b] = [&x, &dy, &b].map(|values| device.put(values));
+            let [on_w, on_v] = [&w, &v].map(|values| device.put(values));
+            let (on_y, on_dx) = (device.unwritten(y.len()), device.unwritten(dx.len()));
+            let workspace = device.workspace(workspace_bytes(op, n));
+            let params = device.params(StepParams::new(0.1, 0, n));
+            let first = Epilogue { bias: Some(b), ..Epilogue::plain(on_y) };
+            let second = Epilogue { accumulate: true, relu: true, ..Epilogue::plain(on_y) };
+            device.run(|sink| {
+                forward(op, n, x, on_w, first, workspace, sink);
+                forward(op, n, x, on_w, second, workspace, sink);
+                backward_data(op, n, dy, on_w, on_dx, workspace, sink);
+                update(op, n, [x, dy], &sgd, [on_v, on_w], params, sink);
+            });
+            close(&device.get(on_y), &clipped, bound);
+            close(&device.get(on_dx), &dx, bound);
+            close(&device.get(on_v), &stepped, bound);
+            let moved = (0..w.len()).map(|i| {
+                let still = f64::from(v[i]) == stepped[i];
+                f64::from(w[i]) + if still { 0.0 } else { stepped[i] }
+            });
+            close(&device.get(on_w), &moved.collect::<Vec<_>>(), bound);
+        };
+        if every_schedule { on_every_schedule(test) } else { once(test) }
+    }
+
+    fn linear(inputs: usize, outputs: usize, before: usize, after: usize) -> Linear {
+        let weight_inputs = before + inputs + after;
+        let dtype = Dtype::F32;
+        Linear { inputs, outputs, weight_inputs, weight_offset: before, dtype }
+    }
+
+    #[test]
+    fn sources_edges_and_split_terms_agree_with_the_formulas() {
+        agrees(&linear(1, 1, 0, 0), 1, true);
+        agrees(&linear(7, 9, 4, 3), 5, true);
+        // Quads at both ends, terms in several parts; more than a tile of everything.
+        agrees(&linear(300, 68, 8, 4), 3, true);
+        agrees(&linear(67, 133, 1, 0), 66, true);
+    }
+
+    #[test]
+    fn fc8_of_2012_agrees_with_the_formulas() {
+        agrees(&linear(2048, 1000, 2048, 0), 2, false);
+    }
+
+    #[test]
+    fn the_biases_gradient_is_the_sum_over_rows() {
+        for (n, k, area) in [(1, 1, 1), (5, 33, 1), (3, 40, 171), (2, 5, 300)] {
+            let dy = noise(1, n * k * area);
+            let mut wanted = vec![0.0; k];
+            dy.iter().enumerate().for_each(|(i, dy)| wanted[i % k] += f64::from(*dy));
+            on_every_schedule(|device| {
+                let (dy, db) = (device.put(&dy), device.unwritten(k));
+                let workspace = device.workspace(bias_workspace_bytes(n, k, area));
+                device.run(|sink| bias_backward(n, k, area, dy, db, workspace, sink));
+                close(&device.get(db), &wanted, 2e-6);
+            });
+        }
+    }
+}

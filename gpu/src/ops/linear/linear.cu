@@ -1,0 +1,70 @@
+// The products of a fully-connected layer (tile_f32.cuh, tile_bf16.cuh).
+//
+//   x [n][inputs], y [n][outputs], w [outputs][weight_inputs], of which the columns
+//   offset .. offset + inputs are this source's;
+//
+//   forward: y[n, k] = sum over c of x[n, c] w[k, offset + c]
+//   backward data: dx[n, c] = sum over k of dy[n, k] w[k, offset + c]
+//   update: a step of the optimiser by dw[k, c] = sum over n of dy[n, k] x[n, c], not kept
+#include "../../cuda/tile_bf16.cuh"
+#include "../sgd/sgd.cuh"
+
+// The twin of cuda.rs's `Shape`.
+struct LinearShape {
+    int images, inputs, outputs, weight_inputs, offset, unused;
+};
+
+// Gradients that become steps of the optimiser.
+struct Step {
+    float *v, *w;
+    int m, n, pitch;
+    Rates rates;
+    DEV_METHOD void operator()(int i, int j, const float (&g)[4]) const {
+        if (i >= m) return;
+        float *const of_v = v + (u64)i * pitch + j, *const of_w = w + (u64)i * pitch + j;
+        if (j + 4 <= n && aligned4(of_v) && aligned4(of_w)) {
+            float4 vs = load4(of_v), ws = load4(of_w);
+            sgd_step(rates, g[0], vs.x, ws.x);
+            sgd_step(rates, g[1], vs.y, ws.y);
+            sgd_step(rates, g[2], vs.z, ws.z);
+            sgd_step(rates, g[3], vs.w, ws.w);
+            store4(of_v, vs);
+            store4(of_w, ws);
+            return;
+        }
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            if (j + e < n) sgd_step(rates, g[e], of_v[e], of_w[e]);
+    }
+};
+
+// Blocks: x the tiles of units or inputs, y those of images, z the parts of the terms; of the
+// update, y those of units.
+#define LINEAR(name, M, N, product, UPDATE_M, update_product)                                 \
+    KERNEL(TILE_THREADS, linear_forward_##name, const float *x, const float *w, Finished out, \
+           LinearShape s, int parts) {                                                        \
+        const Share share = share_of(s.inputs, blockIdx.z, parts);                            \
+        out.in_group(0, blockIdx.z, parts);                                                   \
+        product(Rows(x, s.images, share.end, s.inputs),                                       \
+                Rows(w + s.offset, s.outputs, share.end, s.weight_inputs), blockIdx.y *M,     \
+                blockIdx.x *N, share.first, share.end, out);                                  \
+    }                                                                                         \
+    KERNEL(TILE_THREADS, linear_backward_data_##name, const float *dy, const float *w,        \
+           Finished out, LinearShape s, int parts) {                                          \
+        const Share share = share_of(s.outputs, blockIdx.z, parts);                           \
+        out.in_group(0, blockIdx.z, parts);                                                   \
+        product(Rows(dy, s.images, share.end, s.outputs),                                     \
+                Columns(w + s.offset, s.inputs, share.end, s.weight_inputs), blockIdx.y *M,   \
+                blockIdx.x *N, share.first, share.end, out);                                  \
+    }                                                                                         \
+    KERNEL(TILE_THREADS, linear_update_##name, const float *x, const float *dy, float *v,     \
+           float *w, LinearShape s, float momentum, float decay, const StepParams *params) {  \
+        const Rates rates = rates_of(momentum, decay, params);                                \
+        const Step step{v + s.offset, w + s.offset,    s.outputs,                             \
+                        s.inputs,     s.weight_inputs, rates};                                \
+        update_product(Columns(dy, s.outputs, s.images, s.outputs),                           \
+                       Columns(x, s.inputs, s.images, s.inputs), blockIdx.y *UPDATE_M,        \
+                       blockIdx.x * 64, 0, s.images, step);                                   \
+    }
+LINEAR(f32, 64, 64, MULTIPLY_64X64, 128, MULTIPLY_128X64)
+LINEAR(bf16, BF16_M, BF16_N, multiply_bf16, BF16_M, multiply_bf16)

@@ -1,0 +1,18 @@
+// One step of the optimiser on one weight; see sgd.cu.
+#pragma once
+#include "../../cuda/prim.cuh"
+
+struct Rates {
+    float momentum, decay, rate;
+};  // the decay times the rate
+
+DEV Rates rates_of(float momentum, float decay, const StepParams *params) {
+    return {momentum, __fmul_rn(decay, params->rate), params->rate};
+}
+
+// Every rounding is its own, as on the CPU, so that both give the same bits.
+DEV void sgd_step(const Rates &rates, float g, float &v, float &w) {
+    const float kept = __fsub_rn(__fmul_rn(rates.momentum, v), __fmul_rn(rates.decay, w));
+    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));
+    w = __fadd_rn(w, v);
+}

@@ -1,0 +1,152 @@
+//! What each kernel takes on each architecture, and which instructions it is made of.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Instructions that are counted, where there are any: products on tensor cores and of floats; loads of
+/// matrices, from and to shared memory, from and to global memory, and past the registers.
+const COUNTED: [&str; 8] = ["HMMA", "FFMA", "LDSM", "LDS", "STS", "LDG", "STG", "LDGSTS"];
+/// Local memory: registers that did not suffice, or an array that was not unrolled.
+const LOCAL: [&str; 2] = ["LDL", "STL"];
+
+/// One kernel on one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Row {
+    registers: u32,
+    shared_bytes: u32,
+    counts: BTreeMap<&'static str, u32>,
+}
+
+/// By kernel.
+pub(super) type Rows = BTreeMap<String, Row>;
+
+/// From what ptxas tells and nvdisasm shows.
+///
+/// # Errors
+/// If a kernel uses local memory, or they are not understood.
+pub(super) fn rows(ptxas: &str, disassembly: &str) -> Result<Rows> {
+    let mut rows = Rows::new();
+    let mut kernel = None;
+    for line in ptxas.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            kernel = rest.split('\'').next().map(str::to_owned);
+        }
+        if line.contains("spill") && !line.contains("0 bytes spill stores, 0 bytes spill loads")
+        {
+            bail!("{}: registers spill: {}", kernel.unwrap_or_default(), line.trim());
+        }
+        if let Some((_, rest)) = line.split_once("Used ") {
+            let number = |text: Option<&str>| text.and_then(|text| text.trim().parse().ok());
+            let registers = number(rest.split(' ').next()).context(line.to_owned())?;
+            let shared = rest.split(',').find_map(|part| part.strip_suffix(" bytes smem"));
+            let shared_bytes = number(shared).unwrap_or(0);
+            let name = kernel.clone().context("registers of no kernel")?;
+            rows.insert(name, Row { registers, shared_bytes, counts: BTreeMap::new() });
+        }
+    }
+    ensure!(!rows.is_empty(), "ptxas told of no kernel");
+    count(disassembly, &mut rows)?;
+    Ok(rows)
+}
+
+fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
+    let mut kernel = "";
+    for line in disassembly.lines() {
+        if let Some(name) = line.strip_prefix(".text.") {
+            kernel = name.trim_end_matches(':');
+        }
+        // `/*0010*/  @!P0 LDS.128 R4, [R2] ;`
+        let Some((_, code)) = line.split_once("*/") else { continue };
+        let words = code.split_whitespace().find(|word| !word.starts_with('@'));
+        let Some(name) = words.and_then(|word| word.split('.').next()) else { continue };
+        ensure!(!LOCAL.contains(&name), "{kernel}: local memory: {}", code.trim());
+        if let Some(counted) = COUNTED.iter().find(|counted| **counted == name) {
+            let row = rows.get_mut(kernel).with_context(|| format!("{kernel}: unknown"))?;
+            *row.counts.entry(counted).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// One line for each kernel and architecture.
+pub(super) fn text(columns: &[(u32, Rows)]) -> Result<String> {
+    let mut text = String::from(
+        "# Registers per thread, bytes of static shared memory and instructions, by ptxas and \
+         nvdisasm.\n# No kernel spills or uses local memory. Made by `cargo xtask kernels`.\n",
+    );
+    let (_, first) = columns.first().context("no architectures")?;
+    for kernel in first.keys() {
+        writeln!(text, "\n{kernel}")?;
+        for (architecture, rows) in columns {
+            let row = rows.get(kernel).with_context(|| format!("{kernel}: not everywhere"))?;
+            write!(text, "  sm_{architecture:<4} {:3} registers", row.registers)?;
+            write!(text, " {:6} bytes ", row.shared_bytes)?;
+            let counts = COUNTED.iter().filter_map(|name| Some((name, row.counts.get(name)?)));
+            for (name, count) in counts {
+                write!(text, " {count} {name}")?;
+            }
+            writeln!(text)?;
+        }
+    }
+    Ok(text)
+}
+
+/// The first line that differs, if any.
+pub(super) fn first_difference(kept: &str, made: &str) -> Option<String> {
+    let (mut kept, mut made) = (kept.lines(), made.lines());
+    let mut kernel = "";
+    loop {
+        match (kept.next(), made.next()) {
+            (None, None) => return None,
+            (kept, made) if kept != made => {
+                let [kept, made] = [kept, made].map(|line| line.unwrap_or("nothing").trim());
+                return Some(format!("{kernel}: kept {kept}, made {made}"));
+            }
+            (Some(line), _) if !line.starts_with(' ') => kernel = line,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTXAS: &str = "\
+ptxas info    : Compiling entry function 'axpy' for 'sm_80'
+ptxas info    : Function properties for axpy
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes cmem[0]
+";
+    const SASS: &str = "\
+.text.axpy:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+        /*0010*/              @!P0 LDS.128 R4, [R2] ;
+        /*0020*/                   FFMA R4, R4, R5, R6 ;
+";
+
+    #[test]
+    fn registers_memory_and_instructions_are_read() {
+        let rows = rows(PTXAS, SASS).expect("understood");
+        let counts = BTreeMap::from([("FFMA", 1), ("LDS", 1)]);
+        assert_eq!(rows["axpy"], Row { registers: 12, shared_bytes: 1024, counts });
+        let text = text(&[(80, rows)]).expect("text");
+        assert!(text.contains("axpy\n  sm_80    12 registers   1024 bytes  1 FFMA 1 LDS\n"));
+    }
+
+    #[test]
+    fn spills_and_local_memory_are_errors() {
+        let spilling = PTXAS.replace("0 bytes spill loads", "8 bytes spill loads");
+        assert!(rows(&spilling, SASS).is_err());
+        let local = SASS.replace("LDS.128", "LDL.64");
+        assert!(rows(PTXAS, &local).is_err());
+    }
+
+    #[test]
+    fn the_first_difference_names_its_kernel() {
+        let (kept, made) = ("# head\n\naxpy\n  sm_80 12\n", "# head\n\naxpy\n  sm_80 13\n");
+        let difference = first_difference(kept, made).expect("one");
+        assert_eq!(difference, "axpy: kept sm_80 12, made sm_80 13");
+        assert_eq!(first_difference(kept, kept), None);
+    }
+}
