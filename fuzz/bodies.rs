@@ -6,6 +6,7 @@ use pipeline::{
     dataset::{Dataset, Split},
     decode::{self, Image},
     jpeg::{Decoder, Header, Region},
+    pack::{self, PackConfig, Part},
     shard::Shard,
     source::{ListConfig, Listing},
 };
@@ -181,4 +182,34 @@ fn kaggle(folder: &Path) {
 pub fn tables(bytes: &[u8]) {
     file("LOC_val_solution.csv", bytes, kaggle, list);
     file("LOC_synset_mapping.txt", bytes, kaggle, list);
+}
+
+/// A part of a data set, as a machine of many would have it: two pictures in a shard and a manifest.
+pub fn part(folder: &Path) {
+    // The smallest GIF: one pixel.
+    let pixel =
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+    for path in ["in/train/a/1.gif", "in/train/b/2.gif"] {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("below")).expect("room");
+        fs::write(path, pixel).expect("room");
+    }
+    let out = folder.join("part");
+    let config = PackConfig { size: 4, ..PackConfig::new(folder.join("in"), &out) };
+    pack::build_part(&config, Part { index: 1, of: 1 }, &|_| {}).expect("a part");
+    for entry in fs::read_dir(&out).expect("written").flatten() {
+        fs::rename(entry.path(), folder.join(entry.file_name())).expect("room");
+    }
+}
+
+/// The manifest of a part that is merged, with its checksum made to fit.
+pub fn manifest(bytes: &[u8]) {
+    let json = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let check = format!("\n{:08x}\n", crc32fast::hash(json));
+    file("manifest", &[json, check.as_bytes()].concat(), part, |folder| {
+        let out = folder.join("out");
+        let _ = pack::merge(&[folder.into()], &out, 1);
+        let _ = fs::remove_dir_all(&out);
+        assert!(!folder.with_file_name("train-00000.shard").exists());
+    });
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use gpu::{
-    cpu::Cpu,
+    cpu::{Cores, Cpu},
     cuda::{
         Cuda,
         probe::{Found, Unusable, probe},
@@ -83,16 +83,22 @@ impl Share {
         Ok(Self { towers, threads, device: Kind::Cpu })
     }
 
-    /// The CPU devices.
+    /// The CPU devices. Where they take all cores, each worker stays on one of its own, those of a tower
+    /// side by side; where they do not, the system knows better which ones are idle.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn cpus(self) -> Result<Vec<Cpu>> {
+        let mut cores = Cores::allowed().filter(|cores| cores.count() == self.threads);
         let devices = (0..self.towers).map(|i| {
             // The first towers take what does not divide.
             let threads =
                 self.threads / self.towers + usize::from(i < self.threads % self.towers);
-            Ok(Cpu::new(&format!("tower-{i}"), threads)?)
+            let name = format!("tower-{i}");
+            Ok(match &mut cores {
+                Some(cores) => Cpu::on(&name, &cores.take(threads))?,
+                None => Cpu::new(&name, threads)?,
+            })
         });
         devices.collect()
     }

@@ -201,7 +201,7 @@ fn open_hint(error: &OpenError) -> Option<String> {
         OpenError::NoTruth { .. } => {
             Some("put the devkit's archive, or Kaggle's LOC_val_solution.csv, beside".into())
         }
-        OpenError::Archive { .. } => {
+        OpenError::Archive { source, .. } if source.is_cut() => {
             Some("it was not downloaded whole: `prepack build --verify-source`".into())
         }
         OpenError::Part { .. } => Some("put all parts together: `prepack merge`".into()),

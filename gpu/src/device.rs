@@ -5,6 +5,7 @@
 //! the next call on the same device.
 
 use crate::{
+    cpu::Cores,
     cuda::probe::Unusable,
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
@@ -87,14 +88,26 @@ impl<B> Copy for Input<'_, B> {}
 /// A call from one of the device's own workers hands no work to another thread's queue, which would
 /// grow now and then, and need not be woken for.
 #[derive(Debug, Clone, Default)]
-pub struct Home(pub(crate) Option<Arc<rayon::ThreadPool>>);
+pub enum Home {
+    /// Any thread.
+    #[default]
+    Anywhere,
+    /// Any thread, which then stays on the first of these cores.
+    Core(Cores),
+    /// One of the device's workers.
+    Worker(Arc<rayon::ThreadPool>),
+}
 
 impl Home {
     /// Runs `body` there and returns what it does.
     pub fn run<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(workers) => workers.install(body),
-            None => body(),
+        match self {
+            Self::Anywhere => body(),
+            Self::Core(cores) => {
+                cores.bind(0);
+                body()
+            }
+            Self::Worker(workers) => workers.install(body),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `dataset.json`: what a folder of shards holds, in words and numbers.
 
+mod check;
+
 use serde::{Deserialize, Serialize};
 use std::{
     fmt, fs, io,
@@ -238,34 +240,6 @@ impl Dataset {
     pub fn split(&self, split: Split) -> Option<&SplitInfo> {
         self.splits.iter().find(|info| info.split == split)
     }
-
-    fn check(&self) -> Result<(), String> {
-        if self.size == 0 || self.size > SIZE_MAX {
-            return Err(format!("pictures of {} px, expected 1 to {SIZE_MAX}", self.size));
-        }
-        let wanted = 3 * self.size * self.size;
-        if self.statistics.mean.len() != wanted {
-            let found = self.statistics.mean.len();
-            return Err(format!("a mean image of {found} values, expected {wanted}"));
-        }
-        if !self.ilsvrc_ids.is_empty() && self.ilsvrc_ids.len() != self.classes.len() {
-            return Err(format!("ids of {} classes", self.ilsvrc_ids.len()));
-        }
-        for info in &self.splits {
-            let sum: u64 = info.shards.iter().map(|shard| u64::from(shard.records)).sum();
-            if sum != info.records || info.per_class.iter().sum::<u64>() != sum {
-                return Err(format!("{}: the shards hold {sum} records", info.split));
-            }
-            if info.per_class.len() != self.classes.len() {
-                return Err(format!(
-                    "{}: counts of {} classes",
-                    info.split,
-                    info.per_class.len()
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 #[derive(Deserialize)]
@@ -294,7 +268,7 @@ fn unsealed(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn dataset() -> Dataset {
+    pub(super) fn dataset() -> Dataset {
         let class = |wnid: &str| Class { wnid: wnid.into(), name: wnid.into() };
         Dataset {
             format: FORMAT,

@@ -12,9 +12,10 @@
 use crate::trace::Trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::{
+    cell::UnsafeCell,
     fmt,
     ops::{DerefMut, Range},
-    slice,
+    ptr, slice,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -140,9 +141,11 @@ pub struct Filling<M>(Loan<M>);
 
 /// The parts of a batch, being written by several workers.
 struct Shared<M> {
-    loan: Loan<M>,
-    /// Where the pixels, labels and ids begin, taken while they were borrowed mutably. They stay
-    /// where they are: they belong to `loan`, which nobody touches before all cells are gone.
+    /// In a cell of its own, for memory may lie within `M` itself, and is written while others hold
+    /// `&Shared`.
+    loan: UnsafeCell<Loan<M>>,
+    /// Where the pixels, labels and ids begin, taken once `loan` lay where it stays: nobody moves or
+    /// touches it before all cells are gone.
     start: *mut u8,
     labels: *mut u32,
     ids: *mut u64,
@@ -153,7 +156,7 @@ struct Shared<M> {
 // SAFETY: the pointers lead into memory that `loan` owns and that is Send and Sync; cells reach
 // disjoint parts of it, and whoever takes `loan` is the last to hold the Arc.
 unsafe impl<M: Send + Sync> Send for Shared<M> {}
-// SAFETY: as above; all shared state is atomic.
+// SAFETY: as above; `loan` is reached by value or by `&mut` only, all other shared state is atomic.
 unsafe impl<M: Send + Sync> Sync for Shared<M> {}
 
 /// One sample's place in a batch, for one worker. Dropped unfinished, the batch is void.
@@ -193,16 +196,23 @@ impl<M: Memory> Filling<M> {
     /// # Panics
     /// If there is none, or the slot is shorter than they are.
     pub fn into_cells(self, sample_bytes: usize) -> Cells<M> {
-        let Self(mut loan) = self;
-        let Slot { memory, batch, .. } = loan.slot_mut();
-        let valid = batch.valid;
+        let valid = self.0.slot().batch.valid;
+        let mut shared = Arc::new(Shared {
+            loan: UnsafeCell::new(self.0),
+            start: ptr::null_mut(),
+            labels: ptr::null_mut(),
+            ids: ptr::null_mut(),
+            left: AtomicUsize::new(valid),
+            void: AtomicBool::new(false),
+        });
+        let place = Arc::get_mut(&mut shared).expect("nobody else has it yet");
+        let Slot { memory, batch, .. } = place.loan.get_mut().slot_mut();
         let memory: &mut [u8] = memory;
-        assert!(valid > 0 && memory.len() >= valid * sample_bytes, "{} bytes", memory.len());
+        let needed = sample_bytes.checked_mul(valid).filter(|_| valid > 0);
+        assert!(needed.is_some_and(|bytes| bytes <= memory.len()), "{} bytes", memory.len());
         assert!(batch.labels.len() >= valid && batch.ids.len() >= valid, "short lists");
-        let start = memory.as_mut_ptr();
-        let (labels, ids) = (batch.labels.as_mut_ptr(), batch.ids.as_mut_ptr());
-        let (left, void) = (AtomicUsize::new(valid), AtomicBool::new(false));
-        let shared = Arc::new(Shared { loan, start, labels, ids, left, void });
+        place.start = memory.as_mut_ptr();
+        (place.labels, place.ids) = (batch.labels.as_mut_ptr(), batch.ids.as_mut_ptr());
         Cells { shared: Some(shared), left: 0..valid, bytes: sample_bytes }
     }
 }
@@ -304,7 +314,7 @@ fn settle<M: Memory>(shared: Arc<Shared<M>>) -> Option<Ready<M>> {
     // batch is whole if all cells have counted off: of cells that were never taken, none has.
     let shared = Arc::into_inner(shared)?;
     let whole = shared.left.into_inner() == 0 && !shared.void.into_inner();
-    let mut loan = shared.loan;
+    let mut loan = shared.loan.into_inner();
     whole.then(|| {
         loan.slot_mut().enter(Some("ready"));
         Ready(loan)

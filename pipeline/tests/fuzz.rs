@@ -142,3 +142,10 @@ fn tables() {
     let mapping = "n00000010 tench, Tinca tinca\nn00000020 p\u{e8}re\n";
     over(bodies::tables, &[solution.into(), mapping.into()], 700);
 }
+
+#[test]
+fn manifests() {
+    let dir = tempfile::tempdir().expect("a folder");
+    bodies::part(dir.path());
+    over(bodies::manifest, &[fs::read(dir.path().join("manifest")).expect("written")], 1500);
+}

@@ -68,7 +68,8 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     }
     run.store_config(&config).context("cannot start the run")?;
     let workers = compute.workers();
-    remark(&format!("{}; {workers} data workers", devices.describe(&choice)));
+    let s = if workers == 1 { "" } else { "s" };
+    remark(&format!("{}; {workers} data worker{s}", devices.describe(&choice)));
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",

@@ -1,6 +1,6 @@
 //! [`Cpu`]: the device trait's calls, each to its op's room.
 
-use super::{Level, Pool, Scratch};
+use super::{Cores, Level, Pool, Scratch};
 use crate::{
     device::{Device, DeviceError, Home, Input, Progress, Step},
     ops::{
@@ -90,13 +90,26 @@ impl Cpu {
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn with_level(name: &str, threads: usize, level: Level) -> Result<Self, DeviceError> {
-        Ok(Self {
+        Pool::new(name, threads, level).map(|pool| Self::of(name, pool))
+    }
+
+    /// A device with a worker on each of `cores`, where it stays; with one, the caller's thread, once
+    /// it is [at home](Device::home).
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn on(name: &str, cores: &Cores) -> Result<Self, DeviceError> {
+        Pool::on(name, cores, Level::widest()).map(|pool| Self::of(name, pool))
+    }
+
+    fn of(name: &str, pool: Pool) -> Self {
+        Self {
             name: name.into(),
-            pool: Pool::new(name, threads, level)?,
+            pool,
             scratch: Scratch::default(),
             progress: Progress::default(),
             score: Score::default(),
-        })
+        }
     }
 
     fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {

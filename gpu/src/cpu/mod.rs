@@ -1,5 +1,6 @@
 //! The CPU device: its own workers, plain memory, and the `cpu` version of every op.
 
+mod cores;
 mod device;
 pub mod peak;
 pub(crate) mod gemm;
@@ -11,6 +12,7 @@ pub(crate) mod simd;
 pub(crate) mod tile;
 pub(crate) mod vector;
 
+pub use cores::Cores;
 pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;
 pub(crate) use scratch::Scratch;

@@ -1,6 +1,6 @@
 //! A device's own worker threads, and how work is cut for them.
 
-use super::Level;
+use super::{Cores, Level};
 use crate::device::{DeviceError, Home};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub struct Pool {
     threads: usize,
     level: Level,
     workers: Option<Arc<rayon::ThreadPool>>, // `None` for one thread: the caller's
+    /// One for each worker, who stays there.
+    cores: Option<Cores>,
 }
 
 impl Pool {
@@ -20,20 +22,34 @@ impl Pool {
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn new(name: &str, threads: usize, level: Level) -> Result<Self, DeviceError> {
-        let threads = threads.max(1);
+        Self::start(name, threads.max(1), level, None)
+    }
+
+    /// The same, a worker on each of `cores`.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn on(name: &str, cores: &Cores, level: Level) -> Result<Self, DeviceError> {
+        Self::start(name, cores.count(), level, Some(cores.clone()))
+    }
+
+    fn start(
+        name: &str, threads: usize, level: Level, cores: Option<Cores>,
+    ) -> Result<Self, DeviceError> {
         let workers = if threads == 1 {
             None
         } else {
-            let name = name.to_owned();
+            let (name, cores) = (name.to_owned(), cores.clone());
             let built = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
+                .start_handler(move |i| cores.iter().for_each(|cores| cores.bind(i)))
                 .thread_name(move |i| format!("{name}-worker-{i}"))
                 .build();
             let built =
                 built.map_err(|e| DeviceError::Threads { threads, reason: e.to_string() })?;
             Some(Arc::new(built))
         };
-        Ok(Self { threads, level, workers })
+        Ok(Self { threads, level, workers, cores })
     }
 
     /// How many workers there are.
@@ -48,7 +64,11 @@ impl Pool {
 
     /// One of the workers, or wherever the caller is.
     pub fn home(&self) -> Home {
-        Home(self.workers.clone())
+        match (&self.workers, &self.cores) {
+            (Some(workers), _) => Home::Worker(Arc::clone(workers)),
+            (None, Some(cores)) => Home::Core(cores.clone()),
+            (None, None) => Home::Anywhere,
+        }
     }
 
     /// Runs `body` where rayon's parallel iterators use these workers.

@@ -125,8 +125,16 @@ pub enum FeedError {
     Crop { crop: usize, stored: usize },
     #[error("{split}: {images} images do not fill a batch of {batch}")]
     TooFew { split: Split, images: u64, batch: usize },
+    #[error("batches of no images")]
+    NoBatch,
     #[error("a feed without workers")]
     NoWorkers,
+    #[error("{slots} slots, and a feed needs 2: one is filled while another is used")]
+    TooFewSlots { slots: usize },
+    #[error("a slot of {bytes} bytes, and a batch takes {needed}")]
+    SlotTooSmall { bytes: usize, needed: usize },
+    #[error("a mean image of {values} values, and pictures of {needed}")]
+    Mean { values: usize, needed: usize },
     #[error("a sample cannot be used")]
     Sample(#[source] SampleError),
     #[error("more than {corrupt_max} samples cannot be used, the last one being this")]
@@ -174,12 +182,16 @@ impl<M: Memory> Feed<M> {
     /// same configuration gives the same bytes for any number of workers and any first step.
     ///
     /// # Errors
-    /// If the set does not fill a batch, or a thread cannot be started.
+    /// If the set does not fill a batch, the configuration or the slots do not fit it, or a thread
+    /// cannot be started.
     pub fn train(
         source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, first_step: u64,
         steps: u64,
     ) -> Result<Self, FeedError> {
         let len = source.len(Split::Train);
+        if config.batch == 0 {
+            return Err(FeedError::NoBatch);
+        }
         let per_epoch = steps_per_epoch(len, config.batch);
         if per_epoch == 0 {
             let (split, batch) = (Split::Train, config.batch);
@@ -187,17 +199,20 @@ impl<M: Memory> Feed<M> {
         }
         let order = Order::new(config.shuffle, config.seed, len);
         let plan = Plan::Train { order, per_epoch };
-        Self::start(source, config, slots, plan, first_step..first_step + steps)
+        Self::start(source, config, slots, plan, first_step..first_step.saturating_add(steps))
     }
 
     /// Every sample of a split once, in order: centre crops of whole pictures, no lighting.
     ///
     /// # Errors
-    /// If a thread cannot be started.
+    /// If the configuration or the slots do not fit the set, or a thread cannot be started.
     pub fn evaluate(
         source: Arc<dyn Source>, config: &FeedConfig, split: Split, slots: Vec<M>,
     ) -> Result<Self, FeedError> {
         let len = source.len(split);
+        if config.batch == 0 {
+            return Err(FeedError::NoBatch);
+        }
         let batches = len.div_ceil(config.batch as u64);
         let (decode, on_corrupt) = (DecodeMode::Exact, OnCorrupt::Fail);
         let config = FeedConfig { decode, on_corrupt, ..config.clone() };
@@ -208,19 +223,15 @@ impl<M: Memory> Feed<M> {
         source: Arc<dyn Source>, config: &FeedConfig, slots: Vec<M>, plan: Plan,
         steps: std::ops::Range<u64>,
     ) -> Result<Self, FeedError> {
-        let (crop, stored) = (config.crop, source.size());
-        if crop == 0 || crop > stored {
-            return Err(FeedError::Crop { crop, stored });
-        }
+        check(config, source.size(), &slots)?;
         let mut statistics = source.statistics().clone();
         if let Some(mean) = &config.mean {
             statistics.mean.clone_from(mean);
         }
-        let augment = Augment::new(stored, crop, config.element, config.lighting, &statistics);
-        let workers = config.workers;
-        if workers == 0 {
-            return Err(FeedError::NoWorkers);
-        }
+        let (stored, workers) = (source.size(), config.workers);
+        let augment =
+            Augment::new(stored, config.crop, config.element, config.lighting, &statistics);
+        let mut threads = Vec::new(); // joined after the channels below are closed, if one cannot be started
         let (abort, aborted) = bounded(0);
         // A task for each worker to begin with when it is done.
         let (tasks, work) = bounded(2 * workers);
@@ -234,7 +245,6 @@ impl<M: Memory> Feed<M> {
             counters: Arc::clone(&counters),
             source,
         });
-        let mut threads = Vec::new();
         for i in 0..workers {
             let (job, work, results) = (Arc::clone(&job), work.clone(), results.clone());
             let aborted = aborted.clone();
@@ -258,7 +268,8 @@ impl<M: Memory> Feed<M> {
         })
     }
 
-    /// The next batch in the order of the steps; `None` after the last, or after an error.
+    /// The next batch in the order of the steps; `None` after the last, or after an error. Waits until
+    /// there is one: for ever, if the caller's leases hold all slots.
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator's adaptors would hide the leases"
@@ -292,6 +303,29 @@ impl<M: Memory> Feed<M> {
     /// What every stage has done and waited for so far.
     pub fn stats(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+}
+
+/// Whether configuration, pictures and slots fit one another.
+fn check<M: Memory>(config: &FeedConfig, stored: usize, slots: &[M]) -> Result<(), FeedError> {
+    let crop = config.crop;
+    if crop == 0 || crop > stored {
+        return Err(FeedError::Crop { crop, stored });
+    }
+    if config.workers == 0 {
+        return Err(FeedError::NoWorkers);
+    }
+    if slots.len() < 2 {
+        return Err(FeedError::TooFewSlots { slots: slots.len() });
+    }
+    let needed = config.slot_bytes();
+    if let Some(bytes) = slots.iter().map(|slot| slot.len()).find(|bytes| *bytes < needed) {
+        return Err(FeedError::SlotTooSmall { bytes, needed });
+    }
+    let needed = 3 * stored * stored;
+    match config.mean.as_ref().map(Vec::len) {
+        Some(values) if values != needed => Err(FeedError::Mean { values, needed }),
+        _ => Ok(()),
     }
 }
 

@@ -276,3 +276,23 @@ fn a_feed_can_be_dropped_at_any_time() {
         drop(held);
     }
 }
+
+#[test]
+fn what_does_not_fit_is_refused_before_a_thread_is_started() {
+    let refused = |slots: Vec<Words>, config: &FeedConfig| {
+        let feed = Feed::train(Arc::new(Made::new(20)), config, slots, 0, 1);
+        feed.expect_err("it does not fit").to_string()
+    };
+    let fits = config(2, OnCorrupt::Fail);
+    let few = |count| slots(BATCH).into_iter().take(count).collect();
+    assert!(refused(few(0), &fits).starts_with("0 slots"));
+    assert!(refused(few(1), &fits).starts_with("1 slots"));
+    assert!(refused(slots(BATCH - 1), &fits).starts_with("a slot of 2304 bytes"));
+    let mean = FeedConfig { mean: Some(vec![0.0; 7]), ..fits.clone() };
+    assert!(refused(slots(BATCH), &mean).starts_with("a mean image of 7 values"));
+    let none = FeedConfig { batch: 0, ..fits.clone() };
+    assert!(refused(slots(BATCH), &none).contains("no images"));
+    assert!(
+        refused(slots(BATCH), &FeedConfig { workers: 0, ..fits }).contains("without workers")
+    );
+}

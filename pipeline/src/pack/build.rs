@@ -160,6 +160,8 @@ pub enum PackError {
     #[error("{} holds {shards} shards of a build with other settings or of another source",
         path.display())]
     OtherBuild { path: PathBuf, shards: usize },
+    #[error("{}: what an interrupted build has left there is damaged", path.display())]
+    DamagedBuild { path: PathBuf, source: Box<PackError> },
     #[error("{}: no sound manifest: {reason}", path.display())]
     Manifest { path: PathBuf, reason: String },
     #[error("the parts do not make a whole: {reason}")]
@@ -247,7 +249,9 @@ fn pack(
             if !same || (skipped && plan.config.on_corrupt == PackPolicy::Fail) {
                 return Err(PackError::OtherBuild { path, shards });
             }
-            found.verify(&path, plan.config.jobs)?;
+            found
+                .verify(&path, plan.config.jobs)
+                .map_err(|error| PackError::DamagedBuild { path, source: Box::new(error) })?;
             manifest = found;
         }
     }

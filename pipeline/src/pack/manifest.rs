@@ -73,11 +73,28 @@ impl Manifest {
         }
         let manifest: Self =
             serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
-        let range = manifest.part.range(manifest.shards_of_all);
-        if !manifest.sums.is_of(manifest.size) || manifest.shards.len() > range.len() {
-            return Err(damaged("it does not hold together".into()));
-        }
+        manifest.check().map_err(damaged)?;
         Ok(manifest)
+    }
+
+    /// Whether it holds together: another machine's may be anyone's.
+    fn check(&self) -> Result<(), String> {
+        let (part, shards, classes) = (self.part, self.shards.len(), self.classes.len());
+        let counts = |counts: &[u64]| counts.iter().try_fold(0_u64, |a, b| a.checked_add(*b));
+        let is_sound = part.is_one()
+            && shards <= part.range(self.shards_of_all).len()
+            && self.sums.is_of(self.size)
+            && self.listed.len() == Split::COUNT
+            && self.listed.iter().all(|all| all.len() == classes && counts(all).is_some())
+            && self
+                .shards
+                .iter()
+                .flat_map(|packed| packed.lost.keys())
+                .all(|label| (*label as usize) < classes);
+        if !is_sound {
+            return Err("it does not hold together".into());
+        }
+        self.shards.iter().try_for_each(|packed| packed.shard.check())
     }
 
     /// Writes it in `dir`, in one step, and syncs it.
@@ -134,8 +151,9 @@ impl Manifest {
             };
             for packed in self.shards.iter().filter(|packed| packed.split == split) {
                 let shard = packed.open(dir)?;
-                for record in 0..shard.len() {
-                    info.per_class[shard.label(record) as usize] += 1;
+                for label in (0..shard.len()).map(|record| shard.label(record)) {
+                    let count = info.per_class.get_mut(label as usize);
+                    *count.ok_or_else(|| packed.is_another(dir))? += 1;
                 }
                 info.records += u64::from(shard.len());
                 info.shards.push(packed.shard.clone());
@@ -167,9 +185,13 @@ impl Packed {
         let path: PathBuf = dir.join(&self.shard.file);
         let shard = Shard::open(&path)?;
         if shard.crc32() != self.shard.crc32 || shard.len() != self.shard.records {
-            let error = "its checksum is another than that which was written";
-            return Err(PackError::Read { path, source: io::Error::other(error) });
+            return Err(self.is_another(dir));
         }
         Ok(shard)
+    }
+
+    fn is_another(&self, dir: &Path) -> PackError {
+        let error = "it is another shard than that which was written";
+        PackError::Read { path: dir.join(&self.shard.file), source: io::Error::other(error) }
     }
 }

@@ -82,7 +82,7 @@ fn place(packed: &Packed, from: &Path, to: &Path) -> Result<(), PackError> {
         return Ok(());
     }
     let mut source = File::open(&from).map_err(read)?;
-    File::create(&to)
+    File::create_new(&to)
         .and_then(|mut file| {
             std::io::copy(&mut source, &mut file)?;
             file.sync_all()

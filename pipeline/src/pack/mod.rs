@@ -6,6 +6,7 @@ mod dedupe;
 mod plan;
 mod space;
 mod manifest;
+mod turn;
 mod ordered;
 mod rewrite;
 mod packer;

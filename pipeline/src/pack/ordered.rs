@@ -1,6 +1,7 @@
 //! Work on many threads whose results arrive in the order of the work: whoever writes them down
 //! writes the same bytes for any number of threads.
 
+use super::turn::Turn;
 use crossbeam_channel::bounded;
 use std::{
     any::Any,
@@ -13,6 +14,16 @@ use std::{
 /// Pieces under way for each job: enough that the slowest does not stop the others.
 const AHEAD_PER_JOB: usize = 16;
 
+/// Bytes that may wait for their turn, together: of records of 200 KB more than are under way. A piece
+/// that is larger than its share waits where it was made.
+const WAITING_BYTES_MAX: u64 = 256 << 20;
+
+/// What was made, as far as memory is concerned.
+pub(super) trait Piece: Send {
+    /// Bytes that it holds on to.
+    fn bytes(&self) -> u64;
+}
+
 /// Work that ended before its time.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -23,11 +34,12 @@ pub(super) enum Broken {
 }
 
 /// Calls `make` for `0..count` on `jobs` threads, each with a state of its own from `state`, and
-/// `take` on this thread with what it made, in order. Returns the threads' states.
+/// `take` on this thread with what it made, in order. Returns the threads' states. What waits for its
+/// turn takes at most [`WAITING_BYTES_MAX`], and a piece for each job.
 ///
 /// # Errors
 /// The first of `take`, or that a thread cannot go on; then what is under way is dropped.
-pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
+pub(super) fn ordered<S: Send, T: Piece, E: From<Broken>>(
     jobs: usize, count: usize, state: impl Fn() -> S + Sync,
     make: impl Fn(&mut S, usize) -> T + Sync, mut take: impl FnMut(usize, T) -> Result<(), E>,
 ) -> Result<Vec<S>, E> {
@@ -35,15 +47,21 @@ pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
     let ahead = AHEAD_PER_JOB * jobs;
     let (tasks, work) = bounded::<usize>(ahead);
     let (results, made) = bounded::<(usize, thread::Result<T>)>(ahead);
+    let (turn, share) = (Turn::default(), WAITING_BYTES_MAX / ahead as u64);
     thread::scope(|scope| {
+        let turns = turn.hand_out();
         let mut workers = Vec::new();
         for i in 0..jobs {
-            let (work, results, state, make) = (work.clone(), results.clone(), &state, &make);
+            let (work, results) = (work.clone(), results.clone());
+            let (state, make, turn) = (&state, &make, &turn);
             let body = move || {
                 let mut own = state();
                 for index in work {
                     let made = catch_unwind(AssertUnwindSafe(|| make(&mut own, index)));
                     let last = made.is_err();
+                    if made.as_ref().is_ok_and(|piece| piece.bytes() > share) {
+                        turn.wait(index);
+                    }
                     if results.send((index, made)).is_err() || last {
                         break; // nobody takes any more, or the state is no longer to be trusted
                     }
@@ -65,9 +83,10 @@ pub(super) fn ordered<S: Send, T: Send, E: From<Broken>>(
             while let Some(piece) = early.remove(&next) {
                 take(next, piece)?;
                 next += 1;
+                turns.now(next);
             }
         }
-        drop((tasks, made)); // as on every early return: the workers find their channels closed
+        drop((tasks, made, turns)); // as on every early return: the workers find their channels closed
         let join = |worker: thread::ScopedJoinHandle<'_, S>| worker.join().expect("caught");
         Ok(workers.into_iter().map(join).collect())
     })
@@ -97,6 +116,33 @@ mod tests {
     impl From<Broken> for Failed {
         fn from(broken: Broken) -> Self {
             Self::Broken(broken)
+        }
+    }
+
+    impl Piece for usize {
+        fn bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Piece for () {
+        fn bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    /// One that is said to be large.
+    struct Large<'a>(&'a AtomicUsize);
+
+    impl Piece for Large<'_> {
+        fn bytes(&self) -> u64 {
+            WAITING_BYTES_MAX / 4
+        }
+    }
+
+    impl Drop for Large<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -145,6 +191,21 @@ mod tests {
             Ok(())
         };
         ordered::<_, _, Failed>(2, 200, || (), make, take).expect("within bounds");
+    }
+
+    #[test]
+    fn no_more_bytes_wait_than_were_allowed() {
+        let alive = AtomicUsize::new(0);
+        let make = |(): &mut (), index| {
+            if index % 10 == 0 {
+                thread::sleep(Duration::from_millis(2)); // the others get far ahead
+            }
+            let count = alive.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(count <= 2 * 3, "{count} at {index}"); // one is waited with, one handed over
+            Large(&alive)
+        };
+        ordered::<_, _, Failed>(3, 100, || (), make, |_, _| Ok(())).expect("within bounds");
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
     }
 
     #[test]

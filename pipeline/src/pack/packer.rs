@@ -9,7 +9,7 @@
 use super::{
     PackError, PackPolicy, Progress,
     manifest::{Manifest, Packed},
-    ordered::ordered,
+    ordered::{Piece, ordered},
     plan::{Chunk, Plan},
     rewrite::Rewriter,
     staging::Staging,
@@ -30,6 +30,12 @@ struct Made {
     record: Option<Result<Vec<u8>, SampleError>>,
     /// Over the worker's pictures of an earlier shard.
     sums: Option<(usize, Accumulator)>,
+}
+
+impl Piece for Made {
+    fn bytes(&self) -> u64 {
+        self.record.iter().flatten().map(|record| record.capacity() as u64).sum()
+    }
 }
 
 /// A shard being written.

@@ -37,6 +37,11 @@ impl Part {
     /// All of it.
     pub const WHOLE: Self = Self { index: 1, of: 1 };
 
+    /// Whether there is such a part.
+    pub(super) fn is_one(self) -> bool {
+        (1..=self.of).contains(&self.index)
+    }
+
     /// Its shards among `shards`: whole ones, next to one another.
     pub(super) fn range(self, shards: usize) -> Range<usize> {
         let cut = |i: u32| (shards as u64 * u64::from(i) / u64::from(self.of)) as usize;
@@ -61,7 +66,7 @@ impl FromStr for Part {
         let part = text.split_once('/').and_then(|(index, of)| {
             Some(Self { index: index.parse().ok()?, of: of.parse().ok()? })
         });
-        part.filter(|part| (1..=part.of).contains(&part.index))
+        part.filter(|part| part.is_one())
             .ok_or_else(|| format!("{text:?} is no part such as 2/3"))
     }
 }

@@ -8,6 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Stands in `OUT.partial` from its making on, so that a folder of that name that is somebody else's is
+/// never taken for what a run that died has left.
+const MARKER: &str = ".unfinished";
+
 /// A folder that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,13 +94,16 @@ impl Staging {
             // Some network file systems have no locks; there the user has to take care.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
+        let marker = partial.join(MARKER);
+        let marked = marker.exists();
         for entry in fs::read_dir(&partial).map_err(StagingError::write(&partial))? {
             let name = entry.map_err(StagingError::write(&partial))?.file_name();
             let name = name.to_string_lossy().into_owned();
-            if !is_ours(&name) {
+            if !marked || !is_ours(&name) {
                 return Err(StagingError::Foreign { path: partial, name });
             }
         }
+        fs::write(&marker, "prepack writes here\n").map_err(StagingError::write(&marker))?;
         Ok(Self { partial, out, stays: false, _lock: lock })
     }
 
@@ -136,6 +143,7 @@ impl Staging {
             source,
         })?;
         self.stays = true;
+        let _ = fs::remove_file(self.out.join(MARKER)); // it says nothing here
         match self.out.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent)?,
             _ => sync_folder(Path::new("."))?,
@@ -155,7 +163,8 @@ impl Drop for Staging {
 
 /// Whether packing, merging or synthesis writes something of this name.
 fn is_ours(name: &str) -> bool {
-    let ours = [dataset::FILE, "dataset.partial", dataset::MANIFEST, "manifest.partial"];
+    let ours =
+        [MARKER, dataset::FILE, "dataset.partial", dataset::MANIFEST, "manifest.partial"];
     let split = Split::ALL.iter().any(|split| name == split.to_string());
     split
         || ours.contains(&name)
@@ -165,7 +174,7 @@ fn is_ours(name: &str) -> bool {
 fn clear(folder: &Path, is_kept: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(&is_kept) {
+        if entry.file_name().to_str().is_some_and(|name| name == MARKER || is_kept(name)) {
             continue;
         }
         if entry.file_type()?.is_dir() {
@@ -214,24 +223,33 @@ mod tests {
     #[test]
     fn what_no_run_left_is_not_touched() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mine = dir.path().join("out.partial/mine");
-        fs::create_dir_all(mine.parent().expect("one")).expect("writable");
-        fs::write(&mine, "precious").expect("writable");
-        let error = Staging::create(&dir.path().join("out")).expect_err("it is not ours");
-        assert!(
-            matches!(&error, StagingError::Foreign { name, .. } if name == "mine"),
-            "{error}"
-        );
-        assert!(mine.exists());
+        for (out, first) in [("a", "mine"), ("b", "train"), ("c", "train-00000.shard")] {
+            let mine = dir.path().join(format!("{out}.partial/{first}/x"));
+            fs::create_dir_all(mine.parent().expect("one")).expect("writable");
+            fs::write(&mine, "precious").expect("writable");
+            let error = Staging::create(&dir.path().join(out)).expect_err("it is not ours");
+            assert!(
+                matches!(&error, StagingError::Foreign { name, .. } if name == first),
+                "{error}"
+            );
+            assert!(mine.exists());
+        }
     }
 
     #[test]
     fn what_a_dead_run_left_is_cleared() -> Result<(), StagingError> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let out = dir.path().join("out");
-        fs::create_dir_all(dir.path().join("out.partial/train")).expect("writable");
+        let left = dir.path().join("out.partial");
+        fs::create_dir_all(left.join("train")).expect("writable");
+        fs::write(left.join(MARKER), "").expect("writable");
         let staging = Staging::create(&out)?;
-        assert_eq!(fs::read_dir(staging.path()).expect("readable").count(), 0);
+        let names = |folder: &Path| -> Vec<_> {
+            let entries = fs::read_dir(folder).expect("readable");
+            entries.map(|entry| entry.expect("readable").file_name()).collect()
+        };
+        assert_eq!(names(staging.path()), [MARKER]);
+        assert!(names(&staging.commit()?).is_empty());
         Ok(())
     }
 

@@ -73,7 +73,11 @@ fn any_jobs_write_the_same_bytes_in_every_encoding() {
         let set = source::open(&out, 8, 1).expect("its own folder");
         let labels: Vec<_> = (0..5).map(|i| set.label(Split::Train, i)).collect();
         assert_eq!(labels, [0, 1, 2, 2, 2]);
-        assert!(set.describe().contains("3 classes, 5 train, 5 val"), "{}", set.describe());
+        assert!(
+            set.describe().contains("5 train, 5 val images; 3 classes"),
+            "{}",
+            set.describe()
+        );
         assert_eq!(verify(&out, &|_| ()).expect("whole").problems, [""; 0]);
     }
 }
@@ -192,8 +196,11 @@ fn what_an_interrupted_build_has_is_checked_before_it_goes_on() {
     let mut flipped = fs::read(&shard).expect("a shard");
     flipped[100] ^= 1;
     write(&shard, &flipped);
-    let error = build(&config(dir.path(), &out), &|_| ()).expect_err("damaged").to_string();
-    assert!(error.contains("train-00001.shard: record 0 at byte 64: checksum"), "{error}");
+    let error = build(&config(dir.path(), &out), &|_| ()).expect_err("damaged");
+    let PackError::DamagedBuild { path, source } = error else { panic!("{error}") };
+    let source = source.to_string();
+    assert!(source.contains("train-00001.shard: record 0 at byte 64: checksum"), "{source}");
+    assert_eq!(path, partial);
     flipped[100] ^= 1;
     write(&shard, &flipped);
     let manifest = partial.join(MANIFEST);

@@ -71,3 +71,30 @@ fn a_closed_abort_wakes_who_waits_for_a_slot() {
     drop(alive);
     assert!(ring.acquire(&abort).is_none());
 }
+
+#[test]
+fn memory_may_lie_within_the_slot_itself() {
+    #[derive(Debug)]
+    struct Within([u8; 8]);
+    impl std::ops::Deref for Within {
+        type Target = [u8];
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl DerefMut for Within {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+    }
+    let ring = Ring::new(vec![Within([0; 8]), Within([0; 8])], 4);
+    let (_alive, abort) = bounded(0);
+    let mut filling = ring.acquire(&abort).expect("nobody aborts");
+    filling.batch_mut().valid = 4;
+    let fill = |mut cell: Cell<Within>| {
+        cell.bytes_mut().fill(7);
+        cell.finish()
+    };
+    let ready = filling.into_cells(2).filter_map(fill).last().expect("a whole batch");
+    assert_eq!(ready.bytes(), [7; 8]);
+}

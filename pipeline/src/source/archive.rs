@@ -50,6 +50,13 @@ pub struct ArchiveError {
     fault: Fault,
 }
 
+impl ArchiveError {
+    /// Whether it looks like one of which only a part is there.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.fault, Fault::Truncated { .. } | Fault::NoEnd | Fault::Checksum { .. })
+    }
+}
+
 /// What is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

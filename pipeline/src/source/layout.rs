@@ -38,6 +38,9 @@ pub(super) fn find(lister: &mut Lister<'_>) -> Result<Parts, OpenError> {
         _ if synsets::are_in(&top) => return synsets::list(lister, &top),
         _ => return Err(OpenError::NotListed { path: lister.dir.into() }),
     };
+    if lister.config.halves.is_some() {
+        return Err(OpenError::NoHalves { path: lister.dir.into(), layout });
+    }
     let archive = |split| year.as_ref().and_then(|year: &Year| year.archive(split));
     let train = match archive(Split::Train) {
         Some(archive) => ilsvrc::by_class(lister, archive)?,
@@ -68,6 +71,11 @@ pub(super) fn find(lister: &mut Lister<'_>) -> Result<Parts, OpenError> {
         };
     }
     check_names(lister, &splits[0], &about)?;
+    let other = ["validation", "valid"].map(|name| base.join(name));
+    for other in other.iter().filter(|other| lister.dir.join(other).is_dir()) {
+        let (other, val) = (other.display(), base.join(Split::Val.name()));
+        lister.notes.push(format!("{other} is not read: name it {}", val.display()));
+    }
     Ok(Parts { layout, splits, about })
 }
 

@@ -201,8 +201,12 @@ impl Listing {
         if bytes.starts_with(&[0x1F, 0x8B]) {
             let packed = std::mem::take(bytes);
             GzDecoder::new(&packed[..])
-                .take(FILE_BYTES_MAX)
+                .take(FILE_BYTES_MAX + 1)
                 .read_to_end(bytes)
+                .and_then(|len| match len as u64 {
+                    ..=FILE_BYTES_MAX => Ok(()),
+                    _ => Err(io::ErrorKind::FileTooLarge.into()),
+                })
                 .map_err(|source| self.unread(split, index, source))?;
         }
         Ok(())
@@ -269,11 +273,11 @@ impl Listing {
     /// One line: what was found.
     pub fn describe(&self) -> String {
         format!(
-            "{}: {}, {} classes, {} images",
+            "{}: {}, {} images; {}",
             self.dir.display(),
             self.layout,
-            self.classes.len(),
-            super::counts(Split::ALL.map(|split| self.len(split)))
+            super::counts(Split::ALL.map(|split| self.len(split))),
+            super::in_order(&self.classes)
         )
     }
 }

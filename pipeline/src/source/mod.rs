@@ -120,6 +120,8 @@ pub enum OpenError {
     Part { path: PathBuf },
     #[error("{}: no {split} images", path.display())]
     Empty { path: PathBuf, split: Split },
+    #[error("{}: {layout}, and only one tar a synset can be split in halves", path.display())]
+    NoHalves { path: PathBuf, layout: Layout },
     #[error("{}: one class only ({class}), and a classifier needs two", path.display())]
     OneClass { path: PathBuf, class: String },
     #[error("{}: class {class} is not in `train`", path.display())]
@@ -153,7 +155,7 @@ pub enum OpenError {
     Label { path: PathBuf, record: u32, label: u32, classes: usize },
     #[error("{}: {what} is {found}, and {} says {expected}", path.display(), dataset::FILE)]
     Mismatch { path: PathBuf, what: &'static str, found: String, expected: String },
-    #[error("cannot list {}", path.display())]
+    #[error("cannot read {}", path.display())]
     List { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -189,6 +191,14 @@ pub fn open_with(
             listed => Ok(Arc::new(listed?)),
         }
     }
+}
+
+/// How many classes and in which order, in words: their place is their label.
+fn in_order(classes: &[Class]) -> String {
+    let (count, sorted) = (classes.len(), classes.is_sorted_by(|a, b| a.wnid <= b.wnid));
+    let order = if sorted { "sorted" } else { "in an order of their own" };
+    let [first, .., last] = classes else { return format!("{count} classes") };
+    format!("{count} classes, {order}: {} to {}", first.wnid, last.wnid)
 }
 
 /// Images of each split in words, those that are there.

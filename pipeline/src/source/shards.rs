@@ -114,6 +114,15 @@ impl Part {
             part.firsts.push(first + u64::from(shard.len()));
             part.shards.push(shard);
         }
+        let found = part.by_class.iter().map(Vec::len);
+        let wrong = found.zip(&info.per_class).position(|(found, said)| found as u64 != *said);
+        if let Some(label) = wrong {
+            let (path, what) = (dir.to_path_buf(), "the number of images of a class");
+            let of = |count: u64| format!("{count} of {}", dataset.classes[label].wnid);
+            let found = of(part.by_class[label].len() as u64);
+            let expected = of(info.per_class[label]);
+            return Err(OpenError::Mismatch { path, what, found, expected });
+        }
         Ok(part)
     }
 
@@ -172,13 +181,13 @@ impl Source for Shards {
     fn describe(&self) -> String {
         let shards = self.splits.iter().map(|part| part.shards.len()).sum::<usize>();
         format!(
-            "{}: {shards} shard{} ({}, {} px), {} classes, {} images",
+            "{}: {shards} shard{} ({}, {} px), {} images; {}",
             self.dir.display(),
             if shards == 1 { "" } else { "s" },
             self.dataset.encoding.name(),
             self.dataset.size,
-            self.dataset.classes.len(),
             super::counts(Split::ALL.map(|split| self.len(split))),
+            super::in_order(&self.dataset.classes),
         )
     }
 }

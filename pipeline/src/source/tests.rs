@@ -42,7 +42,7 @@ fn the_archives_of_2012_are_read_as_downloaded() {
     let found = listing(dir.path());
     let line = found.describe();
     assert!(
-        line.ends_with("the ILSVRC-2012 archives, 3 classes, 8 train, 5 val images"),
+        line.ends_with("the ILSVRC-2012 archives, 8 train, 5 val images; 3 classes, sorted: n00000010 to n00000030"),
         "{line}"
     );
     assert_eq!(labels(&found, Split::Train), [0, 0, 0, 1, 1, 2, 2, 2]);
@@ -220,7 +220,7 @@ fn ilsvrc_2010_has_a_labelled_test_split_and_patched_pictures() {
     write(&dir.path().join("patch_images.tar"), tar(patch));
     let found = listing(dir.path());
     let line = found.describe();
-    assert!(line.contains("ILSVRC-2010 archives, 3 classes, 8 train, 5 val, 4 test images"));
+    assert!(line.contains("ILSVRC-2010 archives, 8 train, 5 val, 4 test images; 3 classes"));
     assert_eq!(labels(&found, Split::Test), [1, 1, 2, 0]);
     assert_eq!(numbers(&found, Split::Test), [300, 301, 302, 303]);
     assert_eq!(labels(&found, Split::Val), VAL_LABELS);
@@ -263,6 +263,11 @@ fn one_archive_per_synset_is_split_in_exact_halves_by_the_seed() {
         .into();
     write(&whole.path().join("fall11_whole.tar"), tar(archives));
     assert_eq!(halves(whole.path(), 1), one);
+    let tree = folder();
+    write(&tree.path().join("train/a/1.JPEG"), picture(1));
+    let error = Listing::open(tree.path(), &ListConfig { halves: Some(1) });
+    let error = error.expect_err("a tree is not split").to_string();
+    assert!(error.contains("a tree of image files, and only one tar a synset"), "{error}");
 }
 
 #[test]

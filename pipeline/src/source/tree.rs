@@ -14,6 +14,7 @@ use std::{
 pub(super) fn by_class(lister: &mut Lister<'_>, below: &Path) -> Result<ByClass, OpenError> {
     let mut classes = ByClass::new();
     let (mut names, mut archives) = (vec![], vec![]);
+    let mut loose = 0;
     for (name, kind) in lister.entries(below)? {
         let path = below.join(&name);
         if kind == Kind::Broken {
@@ -24,6 +25,7 @@ pub(super) fn by_class(lister: &mut Lister<'_>, below: &Path) -> Result<ByClass,
             if kind == Kind::Folder { Some(name.as_os_str()) } else { path.file_stem() };
         let archive = kind == Kind::File && path.extension().is_some_and(|end| end == "tar");
         if kind == Kind::File && !archive {
+            loose += u64::from(!name.as_encoded_bytes().starts_with(b"."));
             continue;
         }
         let Some(class) = class.and_then(|class| class.to_str()) else {
@@ -38,6 +40,10 @@ pub(super) fn by_class(lister: &mut Lister<'_>, below: &Path) -> Result<ByClass,
         }
     }
     of_archives(lister, names, archives, &mut classes)?;
+    if loose > 0 {
+        let below = below.display();
+        lister.notes.push(format!("{below}: {loose} files in no class's folder were left out"));
+    }
     Ok(classes)
 }
 
@@ -125,7 +131,7 @@ mod tests {
         assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
         symlink(elsewhere.join("gone"), train.join("n3")).expect("room");
         let error = list().expect_err("a class that leads nowhere").to_string();
-        assert!(error.contains("cannot list") && error.contains("train/n3"), "{error}");
+        assert!(error.contains("cannot read") && error.contains("train/n3"), "{error}");
     }
 
     #[test]

@@ -8,13 +8,23 @@ use pipeline::{
     augment::Element,
     feed::slot_bytes,
     random::Draws,
-    ring::{Memory, Ready, Ring},
+    ring::{Cell, Memory, Ready, Ring},
 };
 
 /// The spread of the made-up pixels, grey levels.
 const PIXEL_SIGMA: f64 = 60.0;
 
-/// A batch of noise.
+/// Fills a slot with noise, for all batches that will lie in it.
+pub(in crate::commands) fn fill(slot: &mut [u8], config: &Config) {
+    let sample_bytes = slot_bytes(1, config.data.crop, Element::F32);
+    for (i, sample) in slot.chunks_exact_mut(sample_bytes).enumerate() {
+        let mut draws = Draws::new(1, 0, 0, i as u64);
+        let pixels: &mut [f32] = bytemuck::cast_slice_mut(sample);
+        pixels.fill_with(|| (PIXEL_SIGMA * 3.46 * (draws.unit() - 0.5)) as f32);
+    }
+}
+
+/// A batch of the noise in the next free slot.
 pub(in crate::commands) fn made_up<M: Memory>(
     ring: &Ring<M>, step: u64, config: &Config,
 ) -> Result<Ready<M>> {
@@ -25,13 +35,6 @@ pub(in crate::commands) fn made_up<M: Memory>(
     for (i, label) in batch.labels.iter_mut().enumerate() {
         *label = (i * 37 % CLASSES) as u32;
     }
-    let sample_bytes = slot_bytes(1, config.data.crop, Element::F32);
-    let mut ready = None;
-    for (i, mut cell) in filling.into_cells(sample_bytes).enumerate() {
-        let mut draws = Draws::new(1, 0, 0, i as u64);
-        let pixels: &mut [f32] = bytemuck::cast_slice_mut(cell.bytes_mut());
-        pixels.fill_with(|| (PIXEL_SIGMA * 3.46 * (draws.unit() - 0.5)) as f32);
-        ready = cell.finish();
-    }
-    ready.context("all cells are finished")
+    let cells = filling.into_cells(slot_bytes(1, config.data.crop, Element::F32));
+    cells.filter_map(Cell::finish).last().context("all cells are finished")
 }

@@ -13,6 +13,9 @@ pub(super) struct Row {
     images_per_s: f64,
     /// Of one thread, microseconds an image.
     us_per_image: f64,
+    /// The median and the 99th percentile of single images.
+    us_p50: f64,
+    us_p99: f64,
     /// What no version of it could be faster than, measured in the same run.
     bound: &'static str,
     bound_images_per_s: f64,
@@ -27,6 +30,8 @@ impl Row {
             name: name.into(),
             images_per_s: rates.measured,
             us_per_image: threads as f64 * 1e6 / rates.measured,
+            us_p50: 1e6 * rates.latency[0],
+            us_p99: 1e6 * rates.latency[1],
             bound,
             bound_images_per_s: rates.bound,
             share_of_bound: rates.measured / rates.bound,
@@ -54,7 +59,7 @@ impl StageReport {
 
     fn table(&self) -> String {
         let mut text = format!(
-            "{}: {} images of {} ({:.1} kB each), {} threads\n{:<24} {:>10} {:>12} {:>12} {:>6}  bound",
+            "{}: {} images of {} ({:.1} kB each), {} threads\n{:<24} {:>10} {:>12} {:>8} {:>8} {:>12} {:>6}  bound",
             self.stage,
             self.images,
             self.data,
@@ -63,15 +68,19 @@ impl StageReport {
             "",
             "images/s",
             "us a thread",
+            "median",
+            "99th",
             "bound",
             "share"
         );
         for row in &self.rows {
             text += &format!(
-                "\n{:<24} {:>10.0} {:>12.1} {:>12.0} {:>5.0} %  {}",
+                "\n{:<24} {:>10.0} {:>12.1} {:>8.1} {:>8.1} {:>12.0} {:>5.0} %  {}",
                 row.name,
                 row.images_per_s,
                 row.us_per_image,
+                row.us_p50,
+                row.us_p99,
                 row.bound_images_per_s,
                 row.share_of_bound * 100.0,
                 row.bound

@@ -1,7 +1,7 @@
 //! Rates of two things measured by turns, so that a noisy machine is as noisy for both.
 
 use std::{
-    sync::Barrier,
+    sync::{Barrier, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +18,8 @@ pub(super) struct Rates {
     pub(super) measured: f64,
     /// Of what bounds it.
     pub(super) bound: f64,
+    /// What an item takes of a thread, seconds: the median and the 99th percentile.
+    pub(super) latency: [f64; 2],
 }
 
 /// Something that is done to one item after another by each thread.
@@ -36,7 +38,7 @@ impl<W: FnMut(usize), F: Fn(usize) -> W + Sync> Work for F {
 pub(super) fn by_turns(
     threads: usize, items: usize, seconds: f64, work: &impl Work, bound: &impl Work,
 ) -> Rates {
-    let mut best = Rates { measured: 0.0, bound: 0.0 };
+    let mut best = Rates { measured: 0.0, bound: 0.0, latency: latency(threads, items, work) };
     let began = Instant::now();
     let mut rounds = 0;
     while rounds < ROUNDS_MIN || began.elapsed().as_secs_f64() < seconds {
@@ -45,6 +47,25 @@ pub(super) fn by_turns(
         rounds += 1;
     }
     best
+}
+
+/// Median and 99th percentile of the seconds that an item takes, in a round of its own: looking at a
+/// clock twice takes as long as reading a record.
+fn latency(threads: usize, items: usize, work: &impl Work) -> [f64; 2] {
+    let seconds = Mutex::new(Vec::new());
+    let timed = |thread: usize| {
+        let (mut worker, seconds) = (work.worker(thread), &seconds);
+        move |i: usize| {
+            let began = Instant::now();
+            worker(i);
+            let took = began.elapsed().as_secs_f64();
+            seconds.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        }
+    };
+    round(threads, items, &timed);
+    let mut seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    seconds.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|share| seconds[(share * seconds.len() as f64) as usize])
 }
 
 /// Items a second of all threads, each of which goes through its share of the items, whole passes.
@@ -87,6 +108,8 @@ mod tests {
         let rate = round(1, 7, &work);
         assert!(rate > 0.0 && rate < 34.0, "{rate}");
         let counts: Vec<_> = done.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        let [median, most] = latency(1, 7, &work);
+        assert!((0.03..=most).contains(&median), "{median} s, {most} s");
         assert!(counts.iter().all(|n| n.abs_diff(counts[6]) <= 1), "{counts:?}");
     }
 }

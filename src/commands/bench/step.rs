@@ -1,7 +1,11 @@
 //! `alexnet bench train` and `infer`: whole steps on a made-up batch, everything included but the
 //! pipeline, beside the bound that the CPU's multiply-adds set.
 
-use super::{CLASSES, batch::made_up, memory::anonymous_mib};
+use super::{
+    CLASSES,
+    batch::{fill, made_up},
+    memory::anonymous_mib,
+};
 use crate::{
     cli::{BenchStepArgs, DeviceKind},
     commands::{recipe, say},
@@ -10,7 +14,7 @@ use crate::{
     exchange::Times,
     model::Net,
     render::{Done, Hint},
-    tower::{Pass, Towers, stopwatch},
+    tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
 };
 use anyhow::{Result, ensure};
 use gpu::{
@@ -36,8 +40,8 @@ pub(super) enum What {
 
 /// Steps measured where `--steps` does not say.
 const STEPS: u64 = 5;
-/// Slots of the ring: as few as it may have.
-const SLOTS: usize = 2;
+/// Slots of the ring: one for each batch in flight.
+const SLOTS: usize = BATCHES_IN_FLIGHT;
 /// Steps before the clock starts: buffers grow and pages are touched.
 const WARM_UP: u64 = 1;
 
@@ -87,7 +91,9 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let before = peak();
     let count = config.train.steps.unwrap_or(STEPS);
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
-    let ring = Ring::new(towers.slots(SLOTS, bytes)?, config.train.batch);
+    let mut slots = towers.slots(SLOTS, bytes)?;
+    slots.iter_mut().for_each(|slot| fill(slot, &config));
+    let ring = Ring::new(slots, config.train.batch);
     let (mut seconds, times) = steps(&mut towers, &ring, &config, what, count)?;
     let ring_mib = ((SLOTS * bytes) >> 20) as u64;
     let memory_mib = anonymous_mib().map(|mib| mib.saturating_sub(ring_mib));
@@ -122,20 +128,25 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     Ok(Done::All)
 }
 
-/// Seconds of each step, and where a mean one went.
+/// Seconds from the end of each step to that of the next, and where a mean one went. A batch waits while
+/// another is in work, as in training.
 fn steps<M: Memory>(
     towers: &mut Towers<M>, ring: &Ring<M>, config: &Config, what: What, steps: u64,
 ) -> Result<(Vec<f64>, Times)> {
     let (mut seconds, mut times) = (Vec::new(), Times::default());
     let warm_up_and_timed = WARM_UP + steps;
+    let mut submitted = 0;
+    let mut lap = stopwatch();
     for step in 0..warm_up_and_timed {
-        let batch = made_up(ring, step, config)?;
-        let pass = match what {
-            What::Train => Pass::Train { rate: config.train.rate as f32, step },
-            What::Infer => Pass::Test,
-        };
-        let mut lap = stopwatch();
-        towers.submit(batch, pass, false)?;
+        while submitted < warm_up_and_timed.min(step + BATCHES_IN_FLIGHT as u64) {
+            let batch = made_up(ring, submitted, config)?;
+            let pass = match what {
+                What::Train => Pass::Train { rate: config.train.rate as f32, step: submitted },
+                What::Infer => Pass::Test,
+            };
+            towers.submit(batch, pass, false)?;
+            submitted += 1;
+        }
         let (outcome, _) = towers.outcome()?;
         let took = lap();
         ensure!(outcome.score.loss_sum.is_finite(), "the loss of step {step} is no number");
@@ -144,7 +155,6 @@ fn steps<M: Memory>(
             times.add(&outcome.times);
         }
     }
-    times.data = 0.0; // the batch was there
     times.scale(1.0 / steps as f64);
     Ok((seconds, times))
 }
@@ -153,6 +163,7 @@ fn table(report: &Report) -> String {
     let step = report.batch as f64 / report.images_per_s;
     let t = &report.seconds;
     let parts = [
+        ("data", t.data),
         ("forward", t.forward),
         ("backward", t.backward),
         ("exchange", t.exchange),

@@ -2,7 +2,10 @@
 
 use super::report::TowersLine;
 use crate::{
-    commands::bench::{CLASSES, batch::made_up},
+    commands::bench::{
+        CLASSES,
+        batch::{fill, made_up},
+    },
     config::Config,
     devices::{Choice, Devices, Share},
     model::Net,
@@ -61,7 +64,9 @@ fn train<D: Device>(devices: Vec<D>, config: &Config, timed: u64) -> Result<Run>
     let mut towers = Towers::start(devices, &net, &config.train)?;
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
     // Two batches with the towers, and one that is being made up.
-    let ring = Ring::new(towers.slots(3, bytes)?, config.train.batch);
+    let mut slots = towers.slots(3, bytes)?;
+    slots.iter_mut().for_each(|slot| fill(slot, config));
+    let ring = Ring::new(slots, config.train.batch);
     let rate = config.train.rate as f32;
     let mut losses = vec![];
     for step in 0..COMPARED {

@@ -74,7 +74,7 @@ fn pack_hint(error: &PackError) -> Option<String> {
             Some("give `val` the same class folders as `train`".into())
         }
         PackError::Source(OpenError::ClassName { .. }) => Some("rename the folder".into()),
-        PackError::Source(OpenError::Archive { .. }) => {
+        PackError::Source(OpenError::Archive { source, .. }) if source.is_cut() => {
             Some("the archive was not downloaded whole: hold it against its MD5".into())
         }
         PackError::Source(
@@ -94,6 +94,9 @@ fn pack_hint(error: &PackError) -> Option<String> {
             "pass the settings of that build to go on with it, or remove {}",
             path.display()
         )),
+        PackError::DamagedBuild { path, .. } => {
+            Some(format!("remove {} to begin again", path.display()))
+        }
         PackError::Manifest { path, .. } => {
             Some(format!("remove {}", path.parent().unwrap_or(path).display()))
         }
@@ -132,6 +135,8 @@ fn open_hint(error: &OpenError) -> Option<String> {
         OpenError::NoSums { .. } => Some(
             "leave --verify-source out: only ILSVRC's own archives have published sums".into(),
         ),
+        OpenError::Part { .. } => Some("put all parts together: `prepack merge`".into()),
+        OpenError::NoHalves { .. } => Some("leave --split and --seed out".into()),
         OpenError::NotAFolder { .. } => Some("pass the folder that it is in".into()),
         OpenError::Dataset(DatasetError::Newer { .. })
         | OpenError::Shard(ShardError::Newer { .. }) => Some(UPDATE.into()),

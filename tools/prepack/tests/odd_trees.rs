@@ -185,7 +185,7 @@ fn what_may_not_be_read_or_written_is_told() {
     let folder = class(&tree, "train", 1);
     mode(&folder, 0o000);
     let ran = run(&out).expect("as before");
-    ran.failed(&["cannot list", folder.to_str().expect("UTF-8"), "Permission denied"]);
+    ran.failed(&["cannot read", folder.to_str().expect("UTF-8"), "Permission denied"]);
     // One that may be listed but not entered: each file is told.
     mode(&folder, 0o444);
     let ran = run(&out).expect("as before").failed(&["square_stripes 2 of 2"]);

@@ -4,7 +4,7 @@ use super::{count, say};
 use crate::{cli::BuildArgs, progress::Screen, render::Hint};
 use anyhow::{Context as _, Result, bail};
 use pipeline::{
-    dataset::Duplicate,
+    dataset::{Dataset, Duplicate, SplitInfo},
     pack::{self, Incomplete, PackConfig, PackReport, Part},
     source,
 };
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &BuildArgs, screen: &Screen) -> Result<()> {
 pub(super) fn tell(out: &Path, report: &PackReport, screen: &Screen) -> Result<()> {
     went_on(report.resumed, screen);
     copies(&report.duplicates, screen);
+    counts(out, &report.dataset, screen);
     say(&summary(out, report))?;
     if !report.incomplete.is_empty() {
         bail!(incomplete(out, &report.incomplete));
@@ -81,11 +82,23 @@ fn went_on(resumed: usize, screen: &Screen) {
 
 fn copies(copies: &[Duplicate], screen: &Screen) {
     for copy in copies.iter().take(NAMED_MAX) {
-        screen.remark(&format!("copy: {} of {}", copy.path, copy.of));
+        let text = format!("copy: {} of {}", copy.path, copy.of);
+        screen.remark(&text.replace(char::is_control, "?"));
     }
     if copies.len() > NAMED_MAX {
         screen.remark(&format!("copies: {} in all", copies.len()));
     }
+}
+
+/// How many images classes have; what is not as ILSVRC has it, the packer has told.
+fn counts(out: &Path, dataset: &Dataset, screen: &Screen) {
+    for SplitInfo { split, per_class, .. } in &dataset.splits {
+        let (Some(least), Some(most)) = (per_class.iter().min(), per_class.iter().max()) else {
+            continue;
+        };
+        screen.remark(&format!("{split}: {least} to {most} images a class"));
+    }
+    screen.remark(&format!("each class: prepack inspect {}", out.display()));
 }
 
 /// Holds the archives against their published sums.
@@ -114,6 +127,7 @@ fn summary(out: &Path, report: &PackReport) -> String {
     }
     let shards = dataset.splits.iter().map(|info| info.shards.len() as u64).sum();
     let left_out = dataset.splits.iter().map(|info| info.skipped.len() as u64).sum();
+    let copies = dataset.splits.iter().map(|info| info.duplicates.len() as u64).sum::<u64>();
     text += &format!(
         "{} classes, {} ({}, {} px), {} left out",
         dataset.classes.len(),
@@ -122,7 +136,11 @@ fn summary(out: &Path, report: &PackReport) -> String {
         dataset.size,
         count(left_out, "file")
     );
-    text
+    match copies {
+        0 => text,
+        1 => text + ", and 1 copy",
+        _ => text + &format!(", and {copies} copies"),
+    }
 }
 
 /// That the set is written, and what is missing in it.

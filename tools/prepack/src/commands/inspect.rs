@@ -63,12 +63,16 @@ fn describe(path: &Path, dataset: &Dataset) -> String {
     for info in &dataset.splits {
         let (images, shards) = (count(info.records, "image"), info.shards.len() as u64);
         let (shards, left_out) = (count(shards, "shard"), info.skipped.len());
+        let copies = match info.duplicates.len() {
+            0 => String::new(),
+            copies => format!(", {copies} copies"),
+        };
         let bytes: u64 = info.shards.iter().map(|shard| shard.bytes).sum();
         let megabytes = bytes as f64 / 1e6;
         line(
             &mut text,
             &format!(
-                "{}: {images} in {shards} ({megabytes:.1} MB), {left_out} left out",
+                "{}: {images} in {shards} ({megabytes:.1} MB), {left_out} left out{copies}",
                 info.split
             ),
         );
@@ -77,7 +81,9 @@ fn describe(path: &Path, dataset: &Dataset) -> String {
     let of = |split, class: usize| dataset.split(split).map_or(0, |info| info.per_class[class]);
     for (label, class) in dataset.classes.iter().enumerate() {
         let (train, val) = (of(Split::Train, label), of(Split::Val, label));
-        line(&mut text, &format!("{label:>5} {train:>8} {val:>8}  {}", class.wnid));
+        let name = if class.name == class.wnid { "" } else { &class.name };
+        let row = format!("{label:>5} {train:>8} {val:>8}  {}  {name}", class.wnid);
+        line(&mut text, row.replace(char::is_control, "?").trim_end());
     }
     statistics(&mut text, &dataset.statistics);
     let skipped: Vec<_> = dataset.splits.iter().flat_map(|info| &info.skipped).collect();

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Training steps beside PyTorch's, in one run: a table in Markdown.
+
+    python tools/peers/train.py --python VENV/bin/python [--rounds 2] [--threads 1 2]
+
+VENV has the newest torch. Each round runs every configuration once, one after the other, on as many cores as it has
+threads; the table has the best of the rounds, and for each group the ratio of ours to PyTorch's best. `alexnet` is that
+of target/release. With 2 threads, 2 rounds take some 12 minutes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--python", required=True, help="with torch")
+parser.add_argument("--rounds", type=int, default=2)
+parser.add_argument("--steps", type=int, default=4)
+parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
+A = parser.parse_args()
+HERE = os.path.dirname(os.path.abspath(__file__))
+ALEXNET = os.path.join(HERE, "../../target/release/alexnet")
+
+
+def last_json(command, threads):
+    pinned = ["taskset", "-c", ",".join(str(core) for core in range(threads)), *command]
+    done = subprocess.run(pinned, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise SystemExit(f"{' '.join(pinned)}: {done.stderr[-2000:]}")
+    return json.loads(lines[-1])
+
+
+def ours(step, threads, *more):
+    command = [ALEXNET, "bench", step, "--threads", str(threads), "--steps", str(A.steps), "--json", *more]
+    result = last_json(command, threads)
+    return {"infer" if step == "infer" else "train": result["images_per_s"], "bound": result["roofline_images_per_s"]}
+
+
+def torch(threads, *more):
+    script = os.path.join(HERE, "train_torch.py")
+    command = [A.python, script, "--threads", str(threads), "--steps", str(A.steps), "--lrn", "fast", *more]
+    result = last_json(command, threads)
+    return {"train": result["images_per_s"], "infer": result["forward_images_per_s"]}
+
+
+def configurations(threads):
+    towers = {"two towers": ["--towers", "2"]} if threads > 1 else {}
+    towers["one device"] = ["--towers", "1"]
+    for dtype in ("f32", "bf16"):
+        for name, more in towers.items():
+            yield dtype, f"ours, {name}", lambda more=more, d=dtype: ours("train", threads, "--dtype", d, *more)
+        yield dtype, "ours, forward", lambda d=dtype: ours("infer", threads, "--dtype", d)
+        for layout in ("cl", "nchw"):
+            for name, more in {"eager": [], "compiled": ["--compile"]}.items():
+                arguments = ["--dtype", dtype, "--layout", layout, *more]
+                yield dtype, f"PyTorch, {name}, {layout}", lambda a=arguments: torch(threads, *a)
+
+
+def main():
+    for threads in A.threads:
+        best = {}
+        for _ in range(A.rounds):
+            for dtype, name, run in configurations(threads):
+                into = best.setdefault((dtype, name), {})
+                for key, value in run().items():
+                    into[key] = max(into.get(key, 0.0), value)
+        print(f"\n{threads} thread{'s' * (threads > 1)}\n")
+        print("| dtype | what | train, images/s | of direct convolution's bound | forward, images/s |\n|---|---|---|---|---|")
+        for (dtype, name), row in best.items():
+            share = f"{100 * row['train'] / row['bound']:.0f} %" if "bound" in row and "train" in row else ""
+            cells = [f"{row[key]:.1f}" if key in row else "" for key in ("train", "infer")]
+            print(f"| {dtype} | {name} | {cells[0]} | {share} | {cells[1]} |")
+        for dtype in ("f32", "bf16"):
+            for key in ("train", "infer"):
+                top = lambda who: max(
+                    row.get(key, 0.0) for (d, name), row in best.items() if d == dtype and name.startswith(who)
+                )
+                print(f"\n{dtype}, {key}: {top('ours') / top('PyTorch'):.2f} times PyTorch's best", flush=True)
+
+
+if __name__ == "__main__":
+    main()
