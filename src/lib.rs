@@ -17,6 +17,7 @@ pub mod rundir;
 pub mod evaluate;
 pub mod event;
 pub mod plan;
+pub mod diverged;
 pub mod trainer;
 pub mod progress;
 pub mod supervisor;

@@ -1,8 +1,8 @@
 //! What the user sees of an error: what failed, because of what, and what to try.
 
 use crate::{
-    checkpoint::CheckpointError, config::ConfigError, log, rundir::RunDirError,
-    supervisor::EXIT_INTERRUPTED, tower::TowerError,
+    checkpoint::CheckpointError, config::ConfigError, diverged::Diverged, log,
+    rundir::RunDirError, supervisor::EXIT_INTERRUPTED, tower::TowerError,
 };
 use anyhow::Result;
 use gpu::{cuda::probe::Unusable, device::DeviceError};
@@ -93,6 +93,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<ShardError>() {
         return shard_hint(error);
+    }
+    if cause.is::<Diverged>() {
+        return Some("train again at a lower --rate; nothing that diverged was stored".into());
     }
     if let Some(PackError::OtherBuild { path, .. }) = cause.downcast_ref() {
         return Some(format!("remove {}: a build with other settings left it", path.display()));

@@ -4,6 +4,7 @@
 use crate::{
     algorithms::Algorithms,
     checkpoint::{Checkpoint, FORMAT, Meta, labels_crc32},
+    diverged::Diverged,
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
     metrics::{Line, Metrics, means},
@@ -218,12 +219,7 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
-            if !loss.is_finite() {
-                bail!(
-                    "the loss is {loss} at step {}: training has diverged at rate {rate}",
-                    self.step
-                );
-            }
+            Diverged::loss(loss, &format!("step {}", self.step), rate)?;
             self.metrics
                 .write(&Line::Step {
                     step: self.step,
@@ -293,6 +289,7 @@ impl<M: Memory> Trainer<M> {
                 }
             };
             let (loss, top1, top5) = means(&score);
+            Diverged::loss(loss, "the validation", self.rate())?;
             error = Some(1.0 - top1);
             let (step, images) = (self.step, score.images);
             self.metrics
@@ -330,6 +327,10 @@ impl<M: Memory> Trainer<M> {
         evaluate(&mut self.towers, source, config, Split::Val, go_on)
     }
 
+    fn rate(&self) -> f32 {
+        self.schedule.rate(&self.plan.config.train)
+    }
+
     /// Stores the run's state, unless it stands there already.
     fn checkpoint(&mut self, best: bool) -> Result<PathBuf> {
         if let Some((step, path)) = &self.stored
@@ -337,9 +338,11 @@ impl<M: Memory> Trainer<M> {
         {
             return Ok(path.clone());
         }
+        let tensors = self.towers.tensors()?;
+        Diverged::weights(&tensors, self.step, self.rate())?;
         let checkpoint = Checkpoint {
             mean: self.plan.source.statistics().mean.clone(),
-            tensors: self.towers.tensors()?,
+            tensors,
             meta: Meta {
                 format: FORMAT,
                 config: self.plan.config.clone(),

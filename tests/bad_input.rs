@@ -281,3 +281,20 @@ fn a_run_in_use_is_locked() {
     first.kill().expect("it runs");
     first.wait().expect("a child");
 }
+
+#[test]
+fn what_has_diverged_is_an_error_and_never_stored() {
+    let bench = Bench::new();
+    let run = |steps: &str, out: &str| {
+        let mut command = bench.alexnet(&["run", "--preset", "demo", "--data"]);
+        command.arg(bench.path("shards")).arg("--config").arg(bench.path("tiny.toml"));
+        command.args(["--rate", "1e30", "--checkpoint-every", "1", "--steps", steps, "--out"]);
+        command.arg(bench.path(out));
+        command
+    };
+    for steps in ["1", "9"] {
+        let says = ["training has diverged at rate", "hint: train again at a lower --rate"];
+        fails(&mut run(steps, steps), 1, &says);
+        assert!(checkpoints(&bench.path(steps)).is_empty(), "{steps}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The command line of `alexnet bench`.
 
-use super::{BatchRecipeArgs, ComputeArgs, RecipeArgs, count};
+use super::{BatchRecipeArgs, ComputeArgs, RecipeArgs, THREADS_MAX, count};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ pub struct BenchLayersArgs {
     #[arg(long)]
     pub towers: Option<usize>,
     /// Threads of that device.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]
     pub threads: u16,
     /// Times that each is measured; the best counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Passes that `alexnet batch` looks ahead at most.
 const EPOCH_MAX: u64 = 1_000_000;
 /// Threads of a kind: as many as the largest machines have cores.
-const THREADS_MAX: u64 = 1024;
+pub(super) const THREADS_MAX: u64 = 1024;
 
 /// Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012) from JPEGs.
 #[derive(Debug, Parser)]

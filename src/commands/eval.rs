@@ -75,6 +75,13 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         Devices::Cuda(gpus) => score(gpus, &net, &checkpoint, &source, &feed),
     }?;
     let (loss, top1, top5) = means(&score);
+    ensure!(
+        loss.is_finite(),
+        Hint::new(
+            format!("{}: the loss is {loss}", args.checkpoint.display()),
+            "use an earlier checkpoint: the training of this one had diverged",
+        )
+    );
     say(&format!(
         "top-1 {:.2} %, top-5 {:.2} %, loss {loss:.4} on {} images (centre crop, step {})",
         top1 * 100.0,

@@ -26,9 +26,10 @@ impl Cores {
     /// Takes the first `count` away.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer, or `count` is 0.
     #[must_use]
     pub fn take(&mut self, count: usize) -> Self {
+        assert!(count > 0, "no cores for a device");
         let rest = self.0.split_off(count);
         Self(std::mem::replace(&mut self.0, rest))
     }
