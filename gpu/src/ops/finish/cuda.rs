@@ -205,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_maxima_the_first_gets_the_gradient() {
+        let (height, width) = (5, 5);
+        let pool = MaxPool { channels: 2, height, width, window: 3, stride: 2 };
+        let op = Finish { pool: Some(pool), ..Finish::nothing(2, 25) };
+        // Three values, so that every window has its largest more than once.
+        let x: Vec<f32> = (0..50).map(|i| (i * 7 % 3) as f32).collect();
+        on_every_schedule(|device| agrees(device, &op, 1, &x, &noise(2, op.out_len())));
+    }
+
+    #[test]
     fn what_is_not_a_number_stays_so() {
         let op = Finish { activation: Activation::Relu, ..Finish::nothing(2, 1) };
         once(|device| {
