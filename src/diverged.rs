@@ -1,6 +1,7 @@
 //! Training that has left the finite numbers: nothing of it is stored.
 
 use crate::weights::Tensor;
+use std::fmt::Display;
 
 /// What is no finite number any more, and at which learning rate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -15,7 +16,7 @@ impl Diverged {
     ///
     /// # Errors
     /// If it is not.
-    pub fn loss(loss: f64, what: &str, rate: f32) -> Result<(), Self> {
+    pub fn loss(loss: f64, what: impl Display, rate: f32) -> Result<(), Self> {
         if loss.is_finite() {
             return Ok(());
         }

@@ -219,7 +219,7 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
-            Diverged::loss(loss, &format!("step {}", self.step), rate)?;
+            Diverged::loss(loss, format_args!("step {}", self.step), rate)?;
             self.metrics
                 .write(&Line::Step {
                     step: self.step,

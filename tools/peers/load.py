@@ -58,6 +58,7 @@ GROUPS = {
         "torchvision, tensors": peer(A.python, "load_torchvision.py", "tensor"),
         "torchvision, Pillow": peer(A.python, "load_torchvision.py", "pillow"),
         "FFCV, the files' own bytes": peer(A.ffcv, "load_ffcv.py", "original", BETONS),
+        "bound: libjpeg-turbo at 1/8 scale": peer(A.python, "load_eighth.py"),
     },
     "raw": {
         "ours, raw shards": ours(SHARDS["raw"]),
@@ -101,7 +102,8 @@ def table(group, configurations):
         print(f"| {name} | {rate[1, name]:.0f} | {rate[2, name]:.0f} | {share} | {last['memory_mib']} |")
     for cores in (1, 2):
         mine = max((rate[cores, name], name) for name in configurations if name.startswith("ours"))
-        best = max((rate[cores, name], name) for name in configurations if not name.startswith("ours"))
+        peers = [name for name in configurations if not name.startswith(("ours", "bound"))]
+        best = max((rate[cores, name], name) for name in peers)
         print(f"\n{cores} core{'s' * (cores > 1)}: {mine[1]} at {mine[0] / best[0]:.2f} times {best[1]}", end="")
     print(flush=True)
 
