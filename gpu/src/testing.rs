@@ -58,6 +58,19 @@ pub(crate) fn close(found: &[f32], wanted: &[f64], tolerance: f64) {
     }
 }
 
+/// Each the sum of its `terms`, within `tolerance` of what their magnitudes add up to: the terms may
+/// cancel, and what is left of them may be as small as it likes.
+pub(crate) fn close_sums<Terms: Iterator<Item = f64>>(
+    found: &[f32], terms: impl Fn(usize) -> Terms, tolerance: f64,
+) {
+    for (k, found) in found.iter().enumerate() {
+        let (wanted, of_all) =
+            terms(k).fold((0.0, 0.0), |(sum, all): (f64, f64), x| (sum + x, all + x.abs()));
+        let error = (f64::from(*found) - wanted).abs();
+        assert!(error <= tolerance * of_all, "sum {k}: {found}, expected {wanted} ({error:e})");
+    }
+}
+
 /// Whether `x` is so near to a kink at `at` that a difference would straddle it.
 pub(crate) fn kinked(x: f32, at: f32) -> bool {
     (x - at).abs() < 1e-3

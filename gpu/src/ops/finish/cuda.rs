@@ -118,7 +118,7 @@ mod tests {
         cuda::testing::{Emulated, channels_first, channels_last, on_every_schedule, once},
         device::Device as _,
         ops::{finish::tests::ops, lrn::Lrn, pool::MaxPool},
-        testing::{self, close, noise, wide},
+        testing::{self, close, close_sums, noise, wide},
     };
     use proptest::prelude::*;
 
@@ -154,8 +154,13 @@ mod tests {
         );
         let workspace = device.workspace(workspace_bytes(op, n));
         device.run(|sink| backward(op, n, given, y, on_db, workspace, sink));
-        close(&channels_first(&device.get(y), op.channels, op.area), &wide(&dy), 2e-6);
-        close(&device.get(on_db), &wide(&db), 1e-5);
+        let on_dy = channels_first(&device.get(y), op.channels, op.area);
+        close(&on_dy, &wide(&dy), 2e-6);
+        let of_channel = |k| {
+            let units = (0..dy.len()).filter(move |i| i / op.area % op.channels == k);
+            units.map(|i| f64::from(on_dy[i]))
+        };
+        close_sums(&device.get(on_db), of_channel, 1e-6);
     }
 
     proptest! {
