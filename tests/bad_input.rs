@@ -217,7 +217,7 @@ fn without_a_driver_gpus_are_missing_politely_and_the_cpu_is_taken() {
     let output = json.output().expect("the program starts");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["driver"], serde_json::Value::Null);
-    assert!(report["libraries"]["cuDNN"].is_boolean(), "{report}");
+    assert!(report["libraries"].get("cuDNN").is_some(), "{report}");
 }
 
 #[test]

@@ -21,9 +21,9 @@ use std::{
 
 /// Of losses and weights of the tiny net after a few steps, relative: sums are added in another order, and
 /// the CPU's convolutions are Winograd's.
-const ROUNDING: f64 = 1e-4;
+pub(crate) const ROUNDING: f64 = 1e-4;
 
-fn losses(run: &Path) -> Vec<f64> {
+pub(crate) fn losses(run: &Path) -> Vec<f64> {
     let lines = metrics::read(&run.join("metrics.jsonl")).expect("metrics");
     let loss = |line: &Line| match line {
         Line::Step { loss, .. } => Some(*loss),
@@ -33,7 +33,7 @@ fn losses(run: &Path) -> Vec<f64> {
 }
 
 /// The relative differences of two lists of losses, each the largest so far.
-fn losses_apart(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(crate) fn losses_apart(a: &[f64], b: &[f64]) -> Vec<f64> {
     assert_eq!(a.len(), b.len(), "steps");
     let mut largest = 0.0_f64;
     let mut apart = |(a, b): (&f64, &f64)| {
@@ -44,7 +44,7 @@ fn losses_apart(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// Every checkpoint of two runs, and how far the weights lie apart.
-fn weights_apart(a: &Path, b: &Path) -> Vec<(f64, String)> {
+pub(crate) fn weights_apart(a: &Path, b: &Path) -> Vec<(f64, String)> {
     let (a, b) = (checkpoints(a), checkpoints(b));
     assert_eq!(a.len(), b.len(), "checkpoints");
     let load = |path: &PathBuf| Checkpoint::load(path).expect("a whole file");
@@ -52,7 +52,7 @@ fn weights_apart(a: &Path, b: &Path) -> Vec<(f64, String)> {
     a.iter().zip(&b).map(pair).collect()
 }
 
-fn same(a: &Path, b: &Path, what: &str) {
+pub(crate) fn same(a: &Path, b: &Path, what: &str) {
     let apart = losses_apart(&losses(a), &losses(b)).pop().expect("steps");
     assert!(apart < ROUNDING, "{what}: losses differ by {apart:e}");
     for (apart, place) in weights_apart(a, b) {
@@ -61,7 +61,7 @@ fn same(a: &Path, b: &Path, what: &str) {
 }
 
 /// `alexnet run` of the tiny recipe, a checkpoint a step.
-fn tiny(bench: &Bench, out: &str, more: &[&str]) -> Command {
+pub(crate) fn tiny(bench: &Bench, out: &str, more: &[&str]) -> Command {
     let mut command = bench.run(out, &["--checkpoint-every", "1", "--keep", "9"]);
     if !more.contains(&"--steps") {
         command.args(["--steps", "6"]);
@@ -72,7 +72,7 @@ fn tiny(bench: &Bench, out: &str, more: &[&str]) -> Command {
 
 /// The recipe `demo` on 64 pictures of 4 classes, without dropout, which it would take longer to learn
 /// with.
-fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
+pub(crate) fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
     let (tree, shards) = (bench.path("demo-tree"), bench.path("demo-shards"));
     if !shards.exists() {
         let config = SynthConfig {

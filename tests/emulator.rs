@@ -25,11 +25,30 @@ impl Emulator {
         Some(Self { folder })
     }
 
+    /// The same with stand-ins for cuDNN and cuBLAS.
+    pub(crate) fn with_libraries() -> Option<Self> {
+        let emulator = Self::find()?;
+        for name in ["libcudnn.so.9", "libcublas.so.12"] {
+            emulator.link(name, &library());
+        }
+        Some(emulator)
+    }
+
+    /// Has the program find `file` under the name `name`.
+    pub(crate) fn link(&self, name: &str, file: &Path) {
+        let link = self.folder.path().join(name);
+        let _ = std::fs::remove_file(&link); // if there is one
+        symlink(file, link).expect("a link");
+    }
+
     /// Has `command` find emulated GPUs, as `settings` say: names without `EMUCUDA_`, and values.
     pub(crate) fn on<'a>(
         &self, command: &'a mut Command, settings: &[(&str, &str)],
     ) -> &'a mut Command {
         command.env("LD_LIBRARY_PATH", self.folder.path()).env("ALEXNET_KERNELS", "ptx");
+        // The system's own, if it has any, do not know emulated GPUs.
+        let own = self.folder.path().join("libcudnn.so.9").exists();
+        command.env("ALEXNET_LIBRARIES", if own { "auto" } else { "off" });
         for (name, value) in settings {
             command.env(format!("EMUCUDA_{name}"), value);
         }

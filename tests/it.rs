@@ -15,3 +15,4 @@ mod formats;
 mod bad_input;
 mod rules;
 mod emulated;
+mod libraries;

@@ -149,6 +149,8 @@ pub struct Demand {
     pub linears: Vec<Linear>,
     /// What follows each layer.
     pub finishes: Vec<Finish>,
+    /// What the convolutions and then the linear layers are called, if the device is to know.
+    pub names: Vec<String>,
 }
 
 /// What a batch is computed with.

@@ -47,6 +47,8 @@ pub(super) fn demand(net: &Net, part: Part, peers: &[Part], batch: usize) -> Dem
                 Op::Conv(op) => demand.convs.push(op),
                 Op::Linear(op) => demand.linears.push(op),
             }
+            // The convolutions come first in a net, too.
+            demand.names.push(layer.name.clone());
         }
         demand.finishes.push(layer.finish(part, &net.lrn));
     }

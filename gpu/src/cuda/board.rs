@@ -7,9 +7,10 @@ use super::{
     batch::{Batch, Feed},
     buffer::Buffer,
     context::{Context, Event},
-    graph::Graphs,
+    graph::{Graphs, Makers},
     images::{self, Kind},
     launch::{Launch, Ptr},
+    libraries::{Call, Libraries, Refused},
     memory::{Memory, Pinned},
     module::Kernels,
     parcel::{Parcel, Way},
@@ -38,6 +39,7 @@ pub struct Cuda {
     pub(super) context: Arc<Context>,
     kernels: Kernels,
     graphs: Graphs,
+    pub(super) libraries: Libraries,
     pub(super) queues: Queues,
     pub(super) rooms: Option<Rooms>,
     /// What went wrong first.
@@ -94,6 +96,7 @@ impl Cuda {
             context,
             kernels,
             graphs: Graphs::default(),
+            libraries: Libraries::new(found.driver),
             rooms: None,
             failed: None,
             begun: 0,
@@ -174,7 +177,9 @@ impl Cuda {
             rows: demand.batch,
             classes: demand.classes,
         });
-        Ok(())
+        self.plan_libraries(demand);
+        self.graphs = Graphs::default(); // of other plans, and of trying these
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn workspace(&self) -> Ptr {
@@ -212,17 +217,25 @@ impl Cuda {
         }
     }
 
+    /// The same with a library's call.
+    pub(super) fn call(&mut self, call: Call) {
+        if !self.has_failed() {
+            self.graphs.call(call);
+        }
+    }
+
     /// Ends the run of launches: what is asked of `compute` next is behind them.
     pub(super) fn flush(&mut self) {
         if self.has_failed() {
             self.graphs.clear();
             return;
         }
-        let Self { graphs, kernels, queues, context, timeline, .. } = self;
+        let Self { graphs, kernels, libraries, queues, context, timeline, .. } = self;
+        let mut makers = Makers { kernels, libraries };
         let Some(first) = graphs.first() else { return };
         let mut doing = first;
         let mut launches = || {
-            let launched = graphs.flush(kernels, &queues.compute, context);
+            let launched = graphs.flush(&mut makers, &queues.compute, context);
             launched.map_err(|(kernel, error)| {
                 doing = kernel;
                 error
@@ -232,7 +245,14 @@ impl Cuda {
             Some(timeline) => timeline.span("compute", &queues.compute, first, launches),
             None => launches(),
         };
-        self.keep(doing, launched);
+        match launched {
+            Ok(()) => {}
+            Err(Refused::Driver(error)) => drop(self.keep(doing, Err::<(), _>(error))),
+            Err(Refused::Library(reason)) => {
+                let device = self.context.name().into();
+                self.failed.get_or_insert(DeviceError::Failed { device, doing, reason });
+            }
+        }
     }
 
     /// The address of what op `op` writes, once it may.

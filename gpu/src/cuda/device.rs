@@ -4,7 +4,7 @@ use super::{
     batch::FeedBytes,
     board::{BATCHES, Cuda},
     buffer::Buffer,
-    layout,
+    layout, libraries,
     memory::{Memory, Pinned},
     parcel::Parcel,
     steps::workspace_bytes,
@@ -55,7 +55,10 @@ impl Device for Cuda {
         let (major, minor) = gpu.capability;
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
         let (index, name, image) = (gpu.index, &gpu.name, self.image());
-        format!("gpu {index}: {name}, sm_{major}{minor}, {gib:.1} GiB, kernels {image}")
+        let libraries = self.libraries.describe();
+        format!(
+            "gpu {index}: {name}, sm_{major}{minor}, {gib:.1} GiB, kernels {image}{libraries}"
+        )
     }
 
     fn memory(&self) -> Option<(String, usize)> {
@@ -125,7 +128,7 @@ impl Device for Cuda {
     }
 
     fn reserved_bytes(demand: &Demand) -> usize {
-        workspace_bytes(demand) + FeedBytes::of(demand).sum()
+        workspace_bytes(demand) + FeedBytes::of(demand).sum() + libraries::room_bytes(demand)
     }
 
     fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step) {
@@ -186,7 +189,9 @@ impl Device for Cuda {
         let (x, w, to) =
             (self.conv_input(x, by), w.read_by(by), self.epilogue(y, b, accumulate, by));
         let room = self.workspace();
-        conv::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        if !self.conv_forward_by_library(op, n, x, w, to) {
+            conv::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        }
     }
 
     fn conv_backward_data(
@@ -195,7 +200,9 @@ impl Device for Cuda {
         let by = self.queues.count();
         let (dy, w, dx) = (dy.read_by(by), w.read_by(by), self.write(dx, by));
         let room = self.workspace();
-        conv::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+        if !self.conv_backward_data_by_library(op, n, dy, w, dx) {
+            conv::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+        }
     }
 
     fn conv_backward_weight(
@@ -204,7 +211,9 @@ impl Device for Cuda {
         let by = self.queues.count();
         let (x, dy, dw) = (self.conv_input(x, by), dy.read_by(by), self.write(dw, by));
         let room = self.workspace();
-        conv::cuda::backward_weight(op, n, x, dy, dw, room, &mut |l| self.launch(&l));
+        if !self.conv_backward_weight_by_library(op, n, x, dy, dw) {
+            conv::cuda::backward_weight(op, n, x, dy, dw, room, &mut |l| self.launch(&l));
+        }
     }
 
     fn bias_backward(&mut self, n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer) {
@@ -220,7 +229,9 @@ impl Device for Cuda {
         let by = self.queues.count();
         let (x, w) = (x.read_by(by), w.read_by(by));
         let (to, room) = (self.epilogue(y, b, accumulate, by), self.workspace());
-        linear::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        if !self.linear_forward_by_library(op, n, x, w, to) {
+            linear::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        }
     }
 
     fn linear_backward_data(
@@ -229,7 +240,9 @@ impl Device for Cuda {
         let by = self.queues.count();
         let (dy, w, dx) = (dy.read_by(by), w.read_by(by), self.write(dx, by));
         let room = self.workspace();
-        linear::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+        if !self.linear_backward_data_by_library(op, n, dy, w, dx) {
+            linear::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+        }
     }
 
     fn linear_update(

@@ -7,6 +7,7 @@
 use super::{
     context::{Context, Stream},
     launch::Launch,
+    libraries::{Call, Libraries, Refused},
     module::Kernels,
 };
 use cudarc::driver::{DriverError, result, sys};
@@ -17,29 +18,70 @@ const RUNS_MAX: usize = 256;
 /// Launches that are worth a graph.
 const LAUNCHES_MIN: usize = 2;
 
+/// What is put on a stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most are launches, and few of either are kept")]
+pub(super) enum Work {
+    /// A kernel of ours.
+    Launch(Launch),
+    /// A library's.
+    Call(Call),
+}
+
+impl Work {
+    /// For the timeline and errors.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Launch(launch) => launch.kernel,
+            Self::Call(call) => call.name(),
+        }
+    }
+}
+
+/// Who puts it there.
+#[derive(Debug)]
+pub(super) struct Makers<'a> {
+    pub(super) kernels: &'a mut Kernels,
+    pub(super) libraries: &'a Libraries,
+}
+
+impl Makers<'_> {
+    fn make(&mut self, stream: &Stream, work: &Work) -> Result<(), Refused> {
+        match work {
+            Work::Launch(launch) => Ok(self.kernels.launch(stream, launch)?),
+            Work::Call(call) => self.libraries.make(stream, call),
+        }
+    }
+}
+
 /// The launches that were asked for since the last wait, and all runs that were seen before.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
-    pending: Vec<Launch>,
+    pending: Vec<Work>,
     runs: Vec<Run>,
 }
 
 #[derive(Debug)]
 struct Run {
-    launches: Vec<Launch>,
+    launches: Vec<Work>,
     /// Once it has come for the second time, unless the driver refused.
-    graph: Option<Result<Graph, DriverError>>,
+    graph: Option<Result<Graph, Refused>>,
 }
 
 impl Graphs {
     /// One more launch, which is made with the run that it belongs to.
     pub(super) fn push(&mut self, launch: &Launch) {
-        self.pending.push(*launch);
+        self.pending.push(Work::Launch(*launch));
+    }
+
+    /// The same with a library's call.
+    pub(super) fn call(&mut self, call: Call) {
+        self.pending.push(Work::Call(call));
     }
 
     /// The first kernel of the run that is not launched yet.
     pub(super) fn first(&self) -> Option<&'static str> {
-        self.pending.first().map(|launch| launch.kernel)
+        self.pending.first().map(Work::name)
     }
 
     /// Forgets what was not launched.
@@ -49,8 +91,8 @@ impl Graphs {
 
     /// Launches the run that ends here; tells which kernel, or all of a graph, could not be.
     pub(super) fn flush(
-        &mut self, kernels: &mut Kernels, stream: &Stream, context: &Arc<Context>,
-    ) -> Result<(), (&'static str, DriverError)> {
+        &mut self, makers: &mut Makers<'_>, stream: &Stream, context: &Arc<Context>,
+    ) -> Result<(), (&'static str, Refused)> {
         let Self { pending, runs } = self;
         let known = runs.iter().position(|run| run.launches == *pending);
         if known.is_none() && pending.len() >= LAUNCHES_MIN && runs.len() < RUNS_MAX {
@@ -58,13 +100,15 @@ impl Graphs {
         }
         let graph = known.and_then(|at| {
             let run = &mut runs[at];
-            let capture = || Graph::capture(pending, kernels, stream, context);
+            let capture = || Graph::capture(pending, makers, stream, context);
             run.graph.get_or_insert_with(capture).as_ref().ok()
         });
         let launched = match graph {
-            Some(graph) => graph.launch(stream).map_err(|error| ("launching a graph", error)),
-            None => pending.iter().try_for_each(|launch| {
-                kernels.launch(stream, launch).map_err(|error| (launch.kernel, error))
+            Some(graph) => {
+                graph.launch(stream).map_err(|error| ("launching a graph", error.into()))
+            }
+            None => pending.iter().try_for_each(|work| {
+                makers.make(stream, work).map_err(|error| (work.name(), error))
             }),
         };
         pending.clear();
@@ -86,12 +130,12 @@ impl Graph {
     /// Captures the launches on `stream`, which makes none of them. All were made before, so that
     /// nothing is loaded meanwhile.
     fn capture(
-        launches: &[Launch], kernels: &mut Kernels, stream: &Stream, context: &Arc<Context>,
-    ) -> Result<Self, DriverError> {
+        launches: &[Work], makers: &mut Makers<'_>, stream: &Stream, context: &Arc<Context>,
+    ) -> Result<Self, Refused> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives, and nobody else uses it.
         unsafe { result::stream::begin_capture(stream.handle(), mode) }?;
-        let captured = launches.iter().try_for_each(|launch| kernels.launch(stream, launch));
+        let captured = launches.iter().try_for_each(|work| makers.make(stream, work));
         // SAFETY: as above; a capture that has begun is ended in any case.
         let graph = unsafe { result::stream::end_capture(stream.handle()) };
         captured?;

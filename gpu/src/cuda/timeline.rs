@@ -39,10 +39,10 @@ impl Timeline {
     }
 
     /// `stream`, called so, does what `body` asks of it under the name `name`.
-    pub(super) fn span(
+    pub(super) fn span<E: From<DriverError>>(
         &mut self, called: &'static str, stream: &Stream, name: &'static str,
-        body: impl FnOnce() -> Result<(), DriverError>,
-    ) -> Result<(), DriverError> {
+        body: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let events = self.spare.pop().map_or_else(
             || Ok((Event::timed(&self.context)?, Event::timed(&self.context)?)),
             Ok::<_, DeviceError>,

@@ -27,8 +27,11 @@ use gpu::cuda::{
 /// If there is no GPU to compute on, or one that computes something else than the CPU.
 pub fn run(args: &DoctorArgs) -> Result<Done> {
     let config = batch_recipe(&args.recipe, "two-tower-2012")?;
-    let mut report = Report { libraries: libraries::look(), ..Report::default() };
+    let mut report = Report::default();
     let found = probe();
+    // Of cuBLAS, there is one for each major version of drivers.
+    report.libraries =
+        libraries::look(found.as_ref().map_or(i32::MAX, |found| found.driver)).into();
     match &found {
         Ok(found) => {
             report.driver = Some(version(found.driver));

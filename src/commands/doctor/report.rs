@@ -21,7 +21,10 @@ pub(super) struct Report {
 }
 
 fn libraries<S: Serializer>(all: &[Library], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(all.iter().map(|library| (library.name, library.found)))
+    serializer.collect_map(all.iter().map(|Library { name, found, .. }| {
+        // Its version, or nothing.
+        (*name, found.as_ref().ok())
+    }))
 }
 
 /// A GPU.
@@ -161,8 +164,10 @@ impl fmt::Display for Report {
             "kernels   in this program, for compute capability {major}.{minor} and newer"
         )?;
         for Library { name, file, found } in &self.libraries {
-            let found = if *found { "found" } else { "not found" };
-            writeln!(f, "{name:<9} {found} ({file}); nothing needs it")?;
+            match found {
+                Ok(version) => writeln!(f, "{name:<9} {version} ({file})")?,
+                Err(why) => writeln!(f, "{name:<9} {why}; nothing needs it")?,
+            }
         }
         self.write_layers(f)?;
         if !self.copies.is_empty() {

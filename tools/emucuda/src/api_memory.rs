@@ -14,6 +14,29 @@ use std::{
     sync::Arc,
 };
 
+/// `CU_MEMORYTYPE_DEVICE`.
+const DEVICE: c_uint = 2;
+
+/// `CUDA_MEMCPY2D`, of which only copies from the start are made.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Copy2d {
+    from_at: [usize; 2],
+    from_kind: c_uint,
+    _from_host: *const c_void,
+    from: usize,
+    _from_array: *const c_void,
+    from_pitch: usize,
+    to_at: [usize; 2],
+    to_kind: c_uint,
+    _to_host: *mut c_void,
+    to: usize,
+    _to_array: *const c_void,
+    to_pitch: usize,
+    bytes: usize,
+    rows: usize,
+}
+
 /// Whether `bytes` from `first` on are memory of `context`'s GPU, or such as it reaches.
 fn within(context: &Context, first: usize, bytes: usize) -> Done {
     match place(first, bytes) {
@@ -104,6 +127,23 @@ api! {
         within(stream.context, to, bytes)?;
         within(stream.context, from, bytes)?;
         copy_later(stream, to, from, bytes);
+        Ok(())
+    }
+
+    fn cuMemcpy2DAsync_v2(copy: *const Copy2d, stream: *const Stream) {
+        let (stream, copy) = (&*stream, &*copy);
+        stream.context.sound()?;
+        let Copy2d { from_kind, from, from_pitch, to_kind, to, to_pitch, bytes, rows, .. } = *copy;
+        if (from_kind, to_kind) != (DEVICE, DEVICE) || copy.from_at != [0; 2] || copy.to_at != [0; 2]
+            || bytes > from_pitch.min(to_pitch) || rows == 0 {
+            tell(&format!("rows of {bytes} bytes at pitches of {from_pitch} and {to_pitch}"));
+            return Err(INVALID_VALUE);
+        }
+        within(stream.context, from, (rows - 1) * from_pitch + bytes)?;
+        within(stream.context, to, (rows - 1) * to_pitch + bytes)?;
+        for row in 0..rows {
+            copy_later(stream, to + row * to_pitch, from + row * from_pitch, bytes);
+        }
         Ok(())
     }
 

@@ -20,9 +20,18 @@
 //! | `EMUCUDA_SEED` | of the delays | 1 |
 //! | `EMUCUDA_LOSE` | `D:N`, GPU D is lost at its launch N, from 0 | |
 //! | `EMUCUDA_STICK` | `D:N`, GPU D hangs at its launch N | |
+//! | `EMUCUDA_CUDNN` | what `cudnnGetVersion` says | 92100 |
+//! | `EMUCUDA_LIBRARY` | `FAULT:PART`, see below | |
 //! | `EMUCUDA_DROP_WAITS` | `A<B`, streams A do not wait for streams B, and that of GPU 0 is slow | |
 //!
-//! What it cannot see: speed, the memory model, the driver's own compiler, and graphs across streams.
+//! The same file stands in for `libcudnn.so.9` and `libcublas.so.12` where it is found under these names: for
+//! what `gpu` calls of them, with the true results. They refuse what would be an error, and what would be
+//! another rounding, or other bits from time to time; workspaces are spoilt. Their faults: `wrong`, `none` (no
+//! algorithm), `hungry` (no workspace is enough) and `refuse`, of `forward`, `data`, `weight`, `gemm`; `closed`,
+//! of `cudnn` and `cublas`.
+//!
+//! What it cannot see: speed, the memory model, the driver's own compiler, graphs across streams, and what the
+//! true libraries refuse or round.
 
 /// Whether kernels can be run here.
 pub const AVAILABLE: bool = hostemu::AVAILABLE;
@@ -37,3 +46,8 @@ mod api_device;
 mod api_memory;
 mod api_stream;
 mod api_module;
+mod operands;
+mod convolution;
+mod cudnn;
+mod api_cudnn;
+mod cublas;

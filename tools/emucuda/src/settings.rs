@@ -19,6 +19,10 @@ pub(crate) struct Settings {
     pub(crate) stick: Option<(usize, u64)>,
     /// Who does not wait, and for whom, as numbers of streams.
     pub(crate) drop_waits: Option<(usize, usize)>,
+    /// What `cudnnGetVersion` says.
+    pub(crate) cudnn: usize,
+    /// What is wrong with a library, and with which part of it.
+    library: Option<(String, String)>,
 }
 
 /// Of this process.
@@ -28,6 +32,12 @@ pub(crate) fn settings() -> &'static Settings {
 }
 
 impl Settings {
+    /// What is wrong with `part` of a library.
+    pub(crate) fn fault(&self, part: &str) -> Option<&str> {
+        let (fault, of) = self.library.as_ref()?;
+        (of == part).then_some(fault)
+    }
+
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name, default| variable(name).map_or(default, |text| parse(name, &text));
         let pair = |name, between| variable(name).map(|text| halves(name, &text, between));
@@ -45,6 +55,8 @@ impl Settings {
             lose: variable("LOSE").map(|text| halves("LOSE", &text, ':')),
             stick: variable("STICK").map(|text| halves("STICK", &text, ':')),
             drop_waits: pair("DROP_WAITS", '<'),
+            cudnn: number("CUDNN", 92_100) as usize,
+            library: variable("LIBRARY").map(|text| halves("LIBRARY", &text, ':')),
         }
     }
 }
@@ -73,8 +85,10 @@ mod tests {
             "LOSE" => Some("1:250".into()),
             "DROP_WAITS" => Some("1<0".into()),
             "PEERS" => Some("0".into()),
+            "LIBRARY" => Some("wrong:data".into()),
             _ => None,
         });
+        assert_eq!((some.fault("data"), some.fault("gemm")), (Some("wrong"), None));
         assert_eq!(some.capability, (6, 1));
         assert_eq!((some.lose, some.drop_waits), (Some((1, 250)), Some((1, 0))));
         assert!(!some.peers && some.pin_bytes_max == usize::MAX);

@@ -208,7 +208,7 @@ impl Plan {
 }
 
 /// Floats of the packed weights, in whole lines of 256 bytes.
-const fn packed_w_len(op: &Conv) -> usize {
+pub(crate) const fn packed_w_len(op: &Conv) -> usize {
     op.packed().w_len().next_multiple_of(64)
 }
 
@@ -236,6 +236,18 @@ pub fn space_to_depth(op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>) 
     sink(Launch::each("space_to_depth", n * packed_x_len(op), 256, args));
 }
 
+/// `packed` = the weights `w` of a convolution that reads packed pictures, by the same squares.
+pub(crate) fn pack_weights(op: &Conv, n: usize, w: Ptr, packed: Ptr, sink: Sink<'_>) {
+    let args = Args::new().with(w).with(packed).with(Packing::new(op, n));
+    sink(Launch::each("pack_weights", op.packed().w_len(), 256, args));
+}
+
+/// The way back, of the gradient.
+pub(crate) fn unpack_weights(op: &Conv, n: usize, packed: Ptr, dw: Ptr, sink: Sink<'_>) {
+    let args = Args::new().with(packed).with(dw).with(Packing::new(op, n));
+    sink(Launch::each("unpack_weights", op.packed().w_len(), 256, args));
+}
+
 /// `y (+)= w * x (+ b)`, as `to` says.
 pub fn forward(
     op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
@@ -248,8 +260,7 @@ pub fn forward(
         }
         Input::Packed(x) => {
             let packed = op.packed();
-            let args = Args::new().with(w).with(workspace).with(Packing::new(op, n));
-            sink(Launch::each("pack_weights", packed.w_len(), 256, args));
+            pack_weights(op, n, w, workspace, sink);
             let rooms = workspace.offset::<f32>(packed_w_len(op));
             let plan = Plan::forward(&packed, n);
             plan.multiply(kernels, [x, workspace], to, Shape::new(&packed, n), rooms, sink);
@@ -280,8 +291,7 @@ pub fn backward_weight(
         Input::Packed(x) => {
             let (packed, rooms) = (op.packed(), workspace.offset::<f32>(packed_w_len(op)));
             weight_of(&packed, n, [x, dy, workspace, rooms], sink);
-            let args = Args::new().with(workspace).with(dw).with(Packing::new(op, n));
-            sink(Launch::each("unpack_weights", packed.w_len(), 256, args));
+            unpack_weights(op, n, workspace, dw, sink);
         }
     }
 }

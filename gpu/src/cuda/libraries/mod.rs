@@ -1,0 +1,140 @@
+//! NVIDIA's own libraries, which nothing here needs: cuDNN for the convolutions and cuBLAS for the linear
+//! layers, where the system has them and they compute what our kernels do.
+//!
+//! They are found at run time. What they are to make is planned before the first batch: of a pass's algorithms
+//! only those that always give the same bits, with all memory they will need. Each is tried beside our own
+//! kernel on made-up numbers, and is left out if it makes anything else. Then a call of a library is
+//! put on a stream like a launch, and captured like one.
+//!
+//! A linear layer's update stays ours: a library would have to write its gradient, which is as large as the
+//! weights, and we would have to read it again.
+//!
+//! `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
+
+mod load;
+mod cudnn;
+mod shapes;
+mod cublas;
+mod call;
+mod plan;
+mod check;
+mod products;
+
+pub use load::{Absent, Library, look};
+
+pub(super) use call::{Call, Refused};
+
+use self::{cublas::Cublas, cudnn::Cudnn, plan::Planned};
+use super::{
+    context::{Context, Stream},
+    launch::Ptr,
+    memory::Memory,
+};
+use crate::{device::Demand, ops::conv};
+use std::{env, sync::Arc};
+
+/// Workspace that an algorithm may take.
+const WORKSPACE_BYTES_MAX: usize = 128 << 20;
+/// Where the workspace begins behind packed weights.
+const ALIGNMENT: usize = 256;
+
+/// What a GPU has of them.
+#[derive(Debug, Default)]
+pub(super) struct Libraries {
+    /// The CUDA version of the driver; none if they are not wanted.
+    driver: Option<i32>,
+    cudnn: Option<Cudnn>,
+    cublas: Option<Cublas>,
+    plans: Vec<Planned>,
+    room: Option<Room>,
+}
+
+/// Memory that they need beside buffers.
+#[derive(Debug)]
+struct Room {
+    memory: Memory,
+    /// Of one source's weights, by themselves; behind them lies the workspace.
+    weights_bytes: usize,
+}
+
+impl Room {
+    fn weights(&self) -> Ptr {
+        self.memory.ptr()
+    }
+
+    fn workspace(&self) -> Ptr {
+        self.memory.ptr().offset::<u8>(self.weights_bytes)
+    }
+}
+
+/// Whether the user lets them be used.
+fn wanted() -> bool {
+    !env::var("ALEXNET_LIBRARIES").is_ok_and(|which| which == "off")
+}
+
+impl Libraries {
+    /// Those that a driver for CUDA `driver` takes, not opened yet.
+    pub(super) fn new(driver: i32) -> Self {
+        Self { driver: wanted().then_some(driver), ..Self::default() }
+    }
+
+    /// Their versions, for the log; nothing if there are none.
+    pub(super) fn describe(&self) -> String {
+        let Some(driver) = self.driver else { return String::new() };
+        let versions = [
+            load::cudnn().map(|library| library.version.as_str()),
+            load::cublas(driver).map(|library| library.version.as_str()),
+        ];
+        let versions: Vec<&str> = versions.into_iter().flatten().collect();
+        versions.iter().flat_map(|version| [", ", version]).collect()
+    }
+
+    /// Opens those that were found; tells of those that were, and cannot be used.
+    fn open(&mut self, context: &Arc<Context>, stream: &Stream) -> Vec<String> {
+        let mut remarks = vec![];
+        let Some(driver) = self.driver else { return remarks };
+        let mut refuse = |name: &str, why: String| {
+            remarks.push(format!("{name} is there and cannot be used: {why}"));
+        };
+        match load::cudnn() {
+            Ok(loaded) if self.cudnn.is_none() => match Cudnn::open(loaded, context, stream) {
+                Ok(cudnn) => self.cudnn = Some(cudnn),
+                Err(why) => refuse(&loaded.version, why),
+            },
+            Ok(_) | Err(Absent::NotFound { .. }) => {}
+            Err(why) => refuse("cuDNN", why.to_string()),
+        }
+        match load::cublas(driver) {
+            Ok(loaded) if self.cublas.is_none() => {
+                match Cublas::open(loaded, context, stream) {
+                    Ok(cublas) => self.cublas = Some(cublas),
+                    Err(why) => refuse(&loaded.version, why),
+                }
+            }
+            Ok(_) | Err(Absent::NotFound { .. }) => {}
+            Err(why) => refuse("cuBLAS", why.to_string()),
+        }
+        remarks
+    }
+}
+
+/// Bytes that they take for `demand`, at most, if there are any.
+pub(super) fn room_bytes(demand: &Demand) -> usize {
+    if !wanted() {
+        return 0;
+    }
+    let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {
+        weights_bytes(demand) + WORKSPACE_BYTES_MAX
+    } else {
+        0
+    };
+    convs + if load::has_cublas() { cublas::WORKSPACE_BYTES } else { 0 }
+}
+
+/// Bytes of the weights that a convolution reads by themselves: those of pictures, packed, and one source's
+/// of several.
+fn weights_bytes(demand: &Demand) -> usize {
+    let first = demand.convs.first().map_or(0, conv::cuda::packed_w_len);
+    let sources = demand.convs.iter().map(|op| plan::bare(op).w_len());
+    (sources.fold(first, usize::max) * size_of::<f32>()).next_multiple_of(ALIGNMENT)
+}
