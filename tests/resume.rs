@@ -190,11 +190,9 @@ fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
     fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
     let says = [r#"another recipe: data.decode was "exact" and is "region""#];
     fails(&mut bench.run("run", &["--resume", "--decode", "region"]), 1, &says);
-    let args = ["--resume", "--epochs", "4", "--towers", "1", "--threads", "999"];
+    let args = ["--resume", "--epochs", "4", "--towers", "1"];
     let output = succeeds(&mut bench.run("run", &args));
-    let said = stderr(&output);
-    assert!(said.contains("had 2 tower actors on 2 threads"), "{said}");
-    assert!(said.contains("999 threads on"), "{said}");
+    assert!(stderr(&output).contains("had 2 tower actors on 2 threads"), "{output:?}");
     assert_eq!(story(&run).len() as u64, STEPS + 3 + 6 + 1);
 }
 
