@@ -3,11 +3,12 @@
 use crate::{
     cli::{ComputeArgs, DeviceKind},
     config::Dtype,
+    log::warn,
     render::{Hint, Usage},
 };
 use anyhow::{Context as _, Result, ensure};
 use gpu::{
-    cpu::{Cores, Cpu},
+    cpu::{Cores, Cpu, Level},
     cuda::{
         Cuda,
         probe::{Found, Unusable, probe},
@@ -89,6 +90,13 @@ impl Share {
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn cpus(self) -> Result<Vec<Cpu>> {
+        if self.threads > cores() {
+            warn(&format!(
+                "{} threads on {} cores take turns, which is slower than a thread a core",
+                self.threads,
+                cores()
+            ));
+        }
         let mut cores = Cores::allowed().filter(|cores| cores.count() == self.threads);
         let devices = (0..self.towers).map(|i| {
             // The first towers take what does not divide.
@@ -189,6 +197,14 @@ impl Choice {
         }
     }
 
+    /// The instruction set by which products of `dtype` are computed, of a CPU.
+    pub fn instructions(&self, dtype: Dtype) -> Option<&'static str> {
+        match self {
+            Self::Cpu { .. } => Some(Level::widest().name(dtype.into())),
+            Self::Cuda { .. } => None,
+        }
+    }
+
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
@@ -223,7 +239,8 @@ impl Devices {
             (Self::Cpu(_), Choice::Cpu { share, instead }) => {
                 let instead = instead.as_ref().map_or(String::new(), |why| format!("; {why}"));
                 let Share { towers, threads, .. } = share;
-                format!("device: CPU, {threads} threads, {towers} tower actors{instead}")
+                let by = Level::widest().name(gpu::ops::Dtype::Bf16);
+                format!("device: CPU ({by}), {threads} threads, {towers} tower actors{instead}")
             }
             (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
         }

@@ -194,7 +194,7 @@ pub struct FcLayer {
     pub bias: f32,
 }
 
-/// The classifier: one unit a class, on the first tower.
+/// The classifier: one unit a class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {

@@ -30,7 +30,7 @@ impl Shared {
         let hidden = most(|lens| if lens.reads_image { 0 } else { lens.x });
         Self {
             gradient: most(|lens| lens.out).max(hidden) * batch,
-            foreign: most(|lens| if lens.across { lens.x } else { 0 }) * batch,
+            foreign: most(|lens| lens.crosses) * batch,
             dw: most(|lens| lens.dw),
             db: most(|lens| lens.rows),
         }
@@ -40,8 +40,8 @@ impl Shared {
 /// What the layers of `part` will ask of their device.
 pub(super) fn demand(net: &Net, part: Part, peers: &[Part], batch: usize) -> Demand {
     let mut demand = Demand { batch, classes: net.classes, ..Demand::default() };
-    for layer in net.layers.iter().filter(|layer| layer.local_kernels(part) > 0) {
-        let peers = if layer.across { peers } else { &[] };
+    for layer in &net.layers {
+        let peers = if layer.reads_peers() { peers } else { &[] };
         for source in std::iter::once(&part).chain(peers) {
             match layer.op(part, *source) {
                 Op::Conv(op) => demand.convs.push(op),
@@ -84,7 +84,7 @@ impl Needs {
         let shared = Shared::of(net, part, peers.len(), batch);
         let floats = |floats: usize| floats * size_of::<f32>();
         Self {
-            weights: floats(2 * sum(|lens| lens.weights + lens.rows)),
+            weights: floats(2 * sum(|lens| lens.weights + lens.biases)),
             activations: floats(batch * sum(|lens| lens.y + lens.finished + lens.foreign)),
             gradients: floats(shared.gradient + 2 * shared.foreign + shared.dw + shared.db),
             parcels: floats(peers.len() * PARCELS_MAX * shared.foreign),

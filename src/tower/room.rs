@@ -6,7 +6,7 @@ use gpu::{
     ops::{finish::Finish, sgd::Sgd},
 };
 
-/// One named tensor's rows that a part holds, with their velocity.
+/// What a part holds of one named tensor, with its velocity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     /// `conv1.weight`, `conv1.bias`, ...
@@ -17,12 +17,11 @@ pub struct Rows {
     pub velocity: Vec<f32>,
 }
 
-/// A layer's weights, velocity and activations on the device. A part that does not carry the head
-/// has a room for it all the same, with nothing in it.
+/// A layer's weights, velocity and activations on the device.
 #[derive(Debug)]
 pub(super) struct Room<B> {
     pub(super) layer: Layer,
-    /// One per source: own first, then the peers in the exchange's order.
+    /// One per source: own first, then, where the layer reads them, the peers in the exchange's order.
     pub(super) ops: Vec<Op>,
     /// How a row of the weights lies in a checkpoint.
     layout: RowLayout,
@@ -30,7 +29,7 @@ pub(super) struct Room<B> {
     pub(super) finish: Finish,
     /// Values and velocity, `[rows, ...]`.
     pub(super) weight: [B; 2],
-    /// Values and velocity, `[rows]`.
+    /// Values and velocity, `[biases]`.
     pub(super) bias: [B; 2],
     /// The peers' activations, read by this layer.
     pub(super) foreign: Vec<B>,
@@ -38,8 +37,10 @@ pub(super) struct Room<B> {
     pub(super) y: B,
     /// What is handed on, where that is not `y`.
     pub(super) finished: Option<B>,
-    /// Kernels held here.
+    /// Kernels computed here.
     pub(super) rows: usize,
+    /// As many, or none where another part has the bias.
+    pub(super) biases: usize,
     /// Floats per image of `y`.
     pub(super) y_len: usize,
     /// Floats per image that the layer hands on.
@@ -57,7 +58,7 @@ impl<B> Room<B> {
         let layer = net.layers[index].clone();
         let Lens { rows, y: y_len, out: out_len, x: x_len, .. } =
             Lens::of(net, index, part, peers.len());
-        let peers = if layer.across { peers } else { &[] };
+        let peers = if layer.reads_peers() { peers } else { &[] };
         let sources = std::iter::once(part).chain(peers.iter().copied());
         let layout = layout(net, index, part);
         let (weights, biases) = layer.first_weights(part, index, seed);
@@ -68,7 +69,7 @@ impl<B> Room<B> {
         };
         let (weight, bias) = (pair(layout, &weights)?, pair(BIAS, &biases)?);
         let finish = layer.finish(part, &net.lrn);
-        let apart = rows > 0 && !finish.in_place();
+        let apart = !finish.in_place();
         // Then what was dropped has no gradient, either, and need not be masked again.
         let hides = finish.in_place() && finish.activation == Activation::Relu;
         assert!(layer.dropout == 0.0 || hides, "{}: dropout goes with a ReLU", layer.name);
@@ -76,7 +77,6 @@ impl<B> Room<B> {
             ops: sources.map(|source| layer.op(part, source)).collect(),
             foreign: peers
                 .iter()
-                .filter(|_| rows > 0)
                 .map(|peer| device.zeros(layer.reads(*peer) * batch))
                 .collect::<Result<_, _>>()?,
             y: device.zeros(y_len * batch)?,
@@ -86,6 +86,7 @@ impl<B> Room<B> {
             layout,
             finish,
             rows,
+            biases: biases.len(),
             y_len,
             out_len,
             x_len,
@@ -103,20 +104,20 @@ impl<B> Room<B> {
         self.finished.as_mut().unwrap_or(&mut self.y)
     }
 
-    /// Whether this part carries any of the layer.
-    pub(super) fn computes(&self) -> bool {
-        self.rows > 0
+    /// The product of what the part has itself, `x`, with the bias.
+    pub(super) fn multiply_own<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, n: usize, x: Input<'_, B>,
+    ) {
+        let b = (self.biases > 0).then_some(&self.bias[0]);
+        multiply(&self.ops[0], device, n, x, &self.weight[0], b, false, &mut self.y);
     }
 
-    /// Adds one source's share, from its activations `x`, to `y`; with a bias it overwrites.
-    pub(super) fn multiply<D: Device<Buffer = B>>(
-        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, b: Option<&B>, y: &mut B,
+    /// Adds the product of a peer's activations.
+    pub(super) fn multiply_foreign<D: Device<Buffer = B>>(
+        &mut self, peer: usize, device: &mut D, n: usize,
     ) {
-        let accumulate = b.is_none();
-        match op {
-            Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
-            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
-        }
+        let (op, x) = (&self.ops[1 + peer], Input::Buffer(&self.foreign[peer]));
+        multiply(op, device, n, x, &self.weight[0], None, true, &mut self.y);
     }
 
     /// The gradient of source `source`'s activations, to `dx`, from that of the product.
@@ -159,16 +160,17 @@ impl<B> Room<B> {
         }
     }
 
-    /// The rows held here: the weight's, then the bias's.
+    /// What is held here of the weight, then of the bias.
     pub(super) fn rows<D: Device<Buffer = B>>(&self, device: &mut D) -> [Rows; 2] {
-        let mut rows = |layout: RowLayout, pair: &[B; 2], what: &str| {
-            let len = self.rows * layout.len();
+        let mut rows = |count: usize, layout: RowLayout, pair: &[B; 2], what: &str| {
+            let len = count * layout.len();
             let (mut values, mut velocity) = (vec![0.0; len], vec![0.0; len]);
             device.download_rows(layout, &pair[0], &mut values);
             device.download_rows(layout, &pair[1], &mut velocity);
             Rows { name: format!("{}.{what}", self.layer.name), values, velocity }
         };
-        [rows(self.layout, &self.weight, "weight"), rows(BIAS, &self.bias, "bias")]
+        let weight = rows(self.rows, self.layout, &self.weight, "weight");
+        [weight, rows(self.biases, BIAS, &self.bias, "bias")]
     }
 
     /// Replaces what [`Room::rows`] returns.
@@ -199,8 +201,9 @@ impl<B> Room<B> {
 /// What a room holds, in floats: of an image, but for the weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lens {
-    /// Kernels held here.
+    /// Kernels computed here.
     pub(super) rows: usize,
+    pub(super) biases: usize,
     pub(super) weights: usize,
     pub(super) y: usize,
     /// What is handed on.
@@ -211,9 +214,10 @@ pub(super) struct Lens {
     pub(super) x: usize,
     /// The peers' activations.
     pub(super) foreign: usize,
+    /// Of a parcel.
+    pub(super) crosses: usize,
     /// Of the gradient that is kept until the update.
     pub(super) dw: usize,
-    pub(super) across: bool,
     pub(super) reads_image: bool,
 }
 
@@ -222,18 +226,19 @@ impl Lens {
     pub(super) fn of(net: &Net, index: usize, part: Part, peers: usize) -> Self {
         let layer = &net.layers[index];
         let (rows, side) = (layer.local_kernels(part), layer.side_handed_on());
-        let (out, x, weights) = (rows * side * side, layer.reads(part), rows * layer.row_len());
-        let computes = usize::from(rows > 0);
+        let (out, x, weights) =
+            (rows * side * side, layer.reads(part), rows * layer.columns(part).1);
         Self {
             rows,
+            biases: layer.biases(part).1,
             weights,
             y: rows * layer.side_out * layer.side_out,
             out,
             finished: if layer.finish(part, &net.lrn).in_place() { 0 } else { out },
             x,
-            foreign: if layer.across { computes * peers * x } else { 0 },
+            foreign: if layer.reads_peers() { peers * x } else { 0 },
+            crosses: layer.crosses(part),
             dw: if layer.conv.is_some() { weights } else { 0 },
-            across: layer.across,
             reads_image: layer.reads_image,
         }
     }
@@ -249,13 +254,24 @@ fn layout(net: &Net, index: usize, part: Part) -> RowLayout {
         let (channels, window) = (layer.shape[1], layer.shape[2]);
         return RowLayout { blocks: 1, channels, pixels: window * window };
     }
-    // A linear layer reads what the layer before hands on, of each part in turn.
+    // A linear layer reads what the layer before hands on, of each part in turn or of its own.
     let pixels = index.checked_sub(1).map_or(1, |before| {
         let side = net.layers[before].side_handed_on();
         side * side
     });
-    let blocks = part.of / part.count;
-    RowLayout { blocks, channels: layer.row_len() / (blocks * pixels), pixels }
+    let blocks = if layer.reads_peers() { part.of / part.count } else { 1 };
+    RowLayout { blocks, channels: layer.columns(part).1 / (blocks * pixels), pixels }
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of the device's calls")]
+fn multiply<D: Device>(
+    op: &Op, device: &mut D, n: usize, x: Input<'_, D::Buffer>, w: &D::Buffer,
+    b: Option<&D::Buffer>, accumulate: bool, y: &mut D::Buffer,
+) {
+    match op {
+        Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
+        Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
+    }
 }
 
 fn on_device<B>(input: Input<'_, B>) -> &B {
