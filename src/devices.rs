@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, ensure};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
-        Cuda,
+        Cuda, Setup,
+        libraries::{self, Tuning},
         probe::{Found, Unusable, probe},
     },
 };
 use serde::{Deserialize, Serialize};
-use std::thread::available_parallelism;
+use std::{path::Path, thread::available_parallelism};
 
 /// Cores that this process may use.
 pub fn cores() -> usize {
@@ -197,11 +198,17 @@ impl Choice {
         }
     }
 
-    /// The instruction set by which products of `dtype` are computed, of a CPU.
-    pub fn instructions(&self, dtype: Dtype) -> Option<&'static str> {
+    /// What products of `dtype` are computed by: the instruction set of a CPU; of GPUs, the libraries that they
+    /// take, or that it is the program's own kernels.
+    pub fn instructions(&self, dtype: Dtype) -> Option<String> {
         match self {
-            Self::Cpu { .. } => Some(Level::widest().name(dtype.into())),
-            Self::Cuda { .. } => None,
+            Self::Cpu { .. } => Some(Level::widest().name(dtype.into()).to_owned()),
+            Self::Cuda { found, .. } => {
+                let wanted = Setup::of_environment().libraries;
+                let all = wanted.then(|| libraries::look(found.driver)).into_iter().flatten();
+                let all: Vec<String> = all.filter_map(|library| library.found.ok()).collect();
+                Some(if all.is_empty() { "our own kernels".into() } else { all.join(", ") })
+            }
         }
     }
 
@@ -229,6 +236,22 @@ impl Choice {
 }
 
 impl Devices {
+    /// GPUs of the run in folder `out` take the ways that were the fastest when these were timed, and are timed
+    /// now if `time` says so and the run has not been.
+    #[must_use]
+    pub fn tuned(self, out: &Path, time: bool) -> Self {
+        let record = out.join("tuning.txt");
+        match self {
+            // A run that goes on computes as it began.
+            Self::Cuda(gpus) if time || record.exists() => {
+                let cache = if time { Tuning::default_cache() } else { None };
+                let tuning = Tuning { record, cache, time };
+                Self::Cuda(gpus.into_iter().map(|gpu| gpu.tuned(tuning.clone())).collect())
+            }
+            other => other,
+        }
+    }
+
     /// One line on what carries the net.
     pub fn describe(&self, choice: &Choice) -> String {
         match (self, choice) {

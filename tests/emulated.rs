@@ -277,6 +277,9 @@ fn doctor_finds_an_emulated_pair_sound() {
         "{report}"
     );
     assert_eq!(report["copies"].as_array().map(Vec::len), Some(6), "{report}");
+    assert_eq!(report["speeds"]["lines"].as_array().map(Vec::len), Some(8), "{report}");
+    assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
+    assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");
     assert!(report["towers"]["apart_all"].as_f64() < Some(1e-4), "{report}");
 }
 

@@ -109,6 +109,101 @@ fn a_library_that_is_too_old_or_something_else_is_named_and_not_needed() {
 }
 
 #[test]
+fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    let doctor = |more: &[&str], settings: &[(&str, &str)]| -> serde_json::Value {
+        let mut command =
+            bench.alexnet(&["doctor", "--gpus", "0,1", "--preset", "demo", "--json"]);
+        command.args(["--batch", "2", "--steps", "1"]).args(more);
+        let output = succeeds(emulator.on(&mut command, settings));
+        says(&output);
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let by_libraries = |report: &serde_json::Value| {
+        let ops = report["layers"].as_array().expect("layers").clone();
+        assert!(ops.iter().all(|op| op["apart"].as_f64() < Some(1e-5)), "{report}");
+        ops.iter().filter(|op| op["by"] == "libraries").count()
+    };
+    let report = doctor(&[], &[]);
+    assert_eq!(report["libraries"]["cuDNN"], "cuDNN 9.21.0");
+    // Conv1 both ways, three passes of each source of four more, two of three linear layers' sources.
+    assert_eq!(by_libraries(&report), 2 + 5 * 3 + 5 * 2, "{report}");
+    assert!(report["speeds"]["lines"][0]["ms_libraries"].as_f64() > Some(0.0), "{report}");
+    // What is wrong is left out, and said.
+    let report = doctor(&[], &[("LIBRARY", "wrong:data")]);
+    assert_eq!(by_libraries(&report), 2 + 5 * 2 + 5 * 2, "{report}");
+    assert!(report["remarks"].to_string().contains("cuDNN makes 1.0e-2"), "{report}");
+    // There is time for something, and what there is none for is named.
+    let report = doctor(&["--seconds", "1"], &[]);
+    let skipped = report["skipped"].as_array().expect("a list");
+    assert!(skipped.last().is_some_and(|last| last == "towers"), "{report}");
+    assert!(report["seconds"].as_f64() < Some(10.0), "{report}");
+}
+
+#[test]
+fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    let cache = bench.path("cache.txt");
+    let run = |out: &str, more: &[&str], settings: &[(&str, &str)]| {
+        let mut command = tiny(&bench, out, &[&["--gpus", "0,1"], more].concat());
+        let output = succeeds(emulator.on(command.env("ALEXNET_TUNING", &cache), settings));
+        says(&output)
+    };
+    let kept = |out: &str| std::fs::read_to_string(bench.path(out).join("tuning.txt"));
+    succeeds(&mut tiny(&bench, "cpu", &["--device", "cpu"]));
+    run("timed", &["--tune"], &[]);
+    same(&bench.path("cpu"), &bench.path("timed"), "timed");
+    let timed = kept("timed").expect("a record");
+    let of_gpu =
+        "Emulated GPU 1, driver 12090, compute_80.ptx, cuDNN 9.21.0, cuBLAS 12.9.1\tconv";
+    assert!(timed.contains(of_gpu), "{timed}");
+    assert_eq!(std::fs::read_to_string(&cache).expect("a cache"), timed);
+    // What another run has timed is taken as it stands, and recorded: here, our kernels for everything.
+    let own: Vec<String> = timed
+        .lines()
+        .map(|line| {
+            line.rsplit_once('\t').map_or(line.into(), |(what, _)| format!("{what}\town"))
+        })
+        .collect();
+    let own = own.join("\n") + "\n";
+    std::fs::write(&cache, &own).expect("room");
+    run("own", &["--tune", "--steps", "3"], &[]);
+    assert_eq!(kept("own").expect("a record"), own);
+    // A run that goes on computes as it began, whatever others have timed meanwhile.
+    std::fs::write(&cache, &timed).expect("room");
+    run("own", &["--resume"], &[]);
+    let mut command = tiny(&bench, "off", &["--gpus", "0,1"]);
+    succeeds(emulator.on(&mut command, &[]).env("ALEXNET_LIBRARIES", "off"));
+    assert_eq!(losses(&bench.path("own")), losses(&bench.path("off")));
+    // What was timed elsewhere is timed again, and so is what cannot be read, which is said.
+    run("newer", &["--tune", "--steps", "1"], &[("DRIVER", "12100")]);
+    assert!(kept("newer").expect("a record").contains("driver 12100"));
+    std::fs::write(&cache, "junk").expect("room");
+    let text = run("again", &["--tune", "--steps", "1"], &[]);
+    assert!(text.contains("timings of this version: timed again"), "{text}");
+    assert!(kept("again").expect("a record").contains(of_gpu));
+    // Without it, nothing is timed.
+    run("plain", &["--steps", "1"], &[]);
+    assert!(kept("plain").is_err());
+}
+
+#[test]
+fn what_computes_a_run_is_recorded_and_a_change_is_told() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    succeeds(emulator.on(&mut tiny(&bench, "run", &["--gpus", "0", "--steps", "1"]), &[]));
+    let mut command = tiny(&bench, "run", &["--resume", "--gpus", "0", "--steps", "2"]);
+    let output = succeeds(emulator.on(&mut command, &[]).env("ALEXNET_LIBRARIES", "off"));
+    let wanted = "was computed by cuDNN 9.21.0, cuBLAS 12.9.1 until now, and here it is by our own kernels";
+    assert!(says(&output).contains(wanted), "{}", stderr(&output));
+    let mut command = tiny(&bench, "run", &["--resume", "--gpus", "0", "--steps", "3"]);
+    let output = succeeds(emulator.on(&mut command, &[]).env("ALEXNET_LIBRARIES", "off"));
+    assert!(!says(&output).contains("until now"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_gpu_that_is_lost_under_a_library_costs_no_checkpoint() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();

@@ -224,6 +224,10 @@ pub struct RunArgs {
     /// Go on from the newest whole checkpoint in --out.
     #[arg(long)]
     pub resume: bool,
+    /// Time on the GPUs, before the first step, whether cuDNN, cuBLAS or the program's own kernels are faster for
+    /// each product, and keep that in the run's folder and for other runs [env: ALEXNET_TUNING names the file].
+    #[arg(long)]
+    pub tune: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: RecipeArgs,
@@ -325,6 +329,9 @@ pub struct DoctorArgs {
     /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub steps: u32,
+    /// When it is to end: what there is no time for is left out, and said.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
     /// JSON in place of the tables.
     #[arg(long)]
     pub json: bool,

@@ -60,18 +60,20 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
     if let Some(from) = &from {
         choice = carried(args, choice, from.meta.share);
+        let alike = choice.share().device == from.meta.share.device;
         let now = choice.instructions(config.train.dtype);
         if let (Some(before), Some(now)) = (&from.meta.instructions, now)
-            && before != now
+            && alike
+            && *before != now
         {
             warn(&format!(
-                "the run was computed by {before} until now, and this CPU has {now}: from here on its \
+                "the run was computed by {before} until now, and here it is by {now}: from now on its \
                  numbers are those of a straight run to rounding only"
             ));
         }
     }
-    let instructions = choice.instructions(config.train.dtype).map(str::to_owned);
-    let devices = choice.open(config.train.dtype)?;
+    let instructions = choice.instructions(config.train.dtype);
+    let devices = choice.open(config.train.dtype)?.tuned(&out, args.tune);
     let (images, batch) = (source.len(Split::Train), config.train.batch);
     if steps_per_epoch(images, batch) == 0 {
         return Err(FeedError::TooFew { split: Split::Train, images, batch }.into());

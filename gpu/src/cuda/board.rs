@@ -10,8 +10,8 @@ use super::{
     graph::{Graphs, Makers},
     images::{self, Kind},
     launch::{Launch, Ptr},
-    libraries::{Call, Libraries, Refused},
-    memory::{Memory, Pinned},
+    libraries::{Call, Libraries, Refused, Tuning},
+    memory::{Memory, Pinned, pin_limit_bytes},
     module::Kernels,
     parcel::{Parcel, Way},
     probe::{Found, Gpu},
@@ -30,6 +30,25 @@ use std::{cell::RefCell, sync::Arc};
 pub(super) const BATCHES: usize = 1 + 1;
 /// Parcels that are unpacked in as many batches, at most: 2 ways at 16 layers, and as many again.
 pub(super) const ARRIVALS: usize = 64;
+
+/// What a GPU computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Which images of the kernels.
+    pub kernels: Kind,
+    /// Whether NVIDIA's libraries make the products, where they are found.
+    pub libraries: bool,
+}
+
+impl Setup {
+    /// As the environment says: `ALEXNET_KERNELS=ptx`, which the emulated driver of the tests wants, and
+    /// `ALEXNET_LIBRARIES=off`.
+    pub fn of_environment() -> Self {
+        let is = |name, value| std::env::var(name).is_ok_and(|set| set == value);
+        let kernels = if is("ALEXNET_KERNELS", "ptx") { Kind::Ptx } else { Kind::Any };
+        Self { kernels, libraries: !is("ALEXNET_LIBRARIES", "off") }
+    }
+}
 
 /// One GPU.
 #[derive(Debug)]
@@ -70,23 +89,27 @@ pub(super) struct Rooms {
 }
 
 impl Cuda {
-    /// GPU `index` of those that were found.
+    /// GPU `index` of those that were found, with what the environment says.
     ///
     /// # Errors
     /// If there is no such GPU, or it cannot be used.
     pub fn open(found: &Found, index: usize) -> Result<Self, DeviceError> {
+        Self::open_with(found, index, Setup::of_environment())
+    }
+
+    /// The same with what `setup` says.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or it cannot be used.
+    pub fn open_with(found: &Found, index: usize, setup: Setup) -> Result<Self, DeviceError> {
         let gpu = found.usable(index).map_err(DeviceError::Unusable)?.clone();
         let context = Context::new(index)?;
-        // The emulated driver of the tests loads PTX only.
-        let kind = match std::env::var("ALEXNET_KERNELS") {
-            Ok(kind) if kind == "ptx" => Kind::Ptx,
-            _ => Kind::Any,
-        };
-        let image = images::pick(gpu.capability, kind).ok_or_else(|| DeviceError::Failed {
-            device: context.name().into(),
-            doing: "choosing its kernels",
-            reason: "ALEXNET_KERNELS=ptx, and its PTX is for compute capability 8.0".into(),
-        })?;
+        let image =
+            images::pick(gpu.capability, setup.kernels).ok_or_else(|| DeviceError::Failed {
+                device: context.name().into(),
+                doing: "choosing its kernels",
+                reason: "there is PTX for compute capability 8.0 and newer only".into(),
+            })?;
         let kernels = Kernels::load(&context, &image.bytes)?;
         let arrivals = (0..ARRIVALS).map(|_| Event::new(&context)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -96,7 +119,7 @@ impl Cuda {
             context,
             kernels,
             graphs: Graphs::default(),
-            libraries: Libraries::new(found.driver),
+            libraries: Libraries::new(setup.libraries.then_some(found.driver)),
             rooms: None,
             failed: None,
             begun: 0,
@@ -118,6 +141,13 @@ impl Cuda {
     /// The name of the image that its kernels are of.
     pub fn image(&self) -> &'static str {
         self.image
+    }
+
+    /// Has the fastest ways kept, or timed, when it is reserved for.
+    #[must_use]
+    pub fn tuned(mut self, tuning: Tuning) -> Self {
+        self.libraries.tuning = Some(tuning);
+        self
     }
 
     pub(super) fn remark(&self, text: String) {
@@ -159,9 +189,13 @@ impl Cuda {
     pub(super) fn pin(&self, bytes: usize) -> Result<Pinned, DeviceError> {
         let (slot, refused) = Pinned::or_pageable(&self.context, bytes)?;
         if let Some(refused) = refused {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            let limit = pin_limit_bytes()
+                .map_or("sets no limit".into(), |limit| format!("allows {} MiB", mib(limit)));
             self.remark(format!(
-                "batches lie in pageable memory, which is copied more slowly: {refused}; \
-                 `ulimit -l` says how much may be pinned"
+                "batches lie in pageable memory, which is copied more slowly: {refused}; each needs {} MiB, and \
+                 `ulimit -l` {limit}",
+                mib(bytes as u64)
             ));
         }
         Ok(slot)

@@ -75,6 +75,14 @@ impl Drop for Memory {
     }
 }
 
+/// What a process may pin of the host's memory, `ulimit -l`; none where nothing limits it, or nobody knows.
+pub fn pin_limit_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Memory of the host that the GPU's copy engines read and write while the CPU does something else, or
 /// that they cannot, where the system refuses to pin any.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ mod costs;
 #[cfg(test)]
 mod seeded;
 
-pub use board::Cuda;
+pub use board::{Cuda, Setup};
 pub use buffer::Buffer;
-pub use memory::Pinned;
+pub use memory::{Pinned, pin_limit_bytes};
 pub use parcel::Parcel;

@@ -32,9 +32,40 @@ pub struct Gpu {
     pub memory_bits: usize,
 }
 
+/// Peaks as the vendor states them: `docs/gpu-roofline.py` has the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DataSheet {
+    /// What the name of such a GPU has in it, all of it.
+    names: &'static [&'static str],
+    /// Of `f32`, in 10^12 operations a second.
+    pub f32_tflops: f64,
+    /// Of its memory, in 10^9 bytes a second.
+    pub gbps: f64,
+}
+
+/// GPUs whose peaks are known.
+pub const DATA_SHEETS: [DataSheet; 5] = [
+    DataSheet { names: &["V100", "32GB"], f32_tflops: 15.7, gbps: 900.0 },
+    DataSheet { names: &["A100", "40GB"], f32_tflops: 19.5, gbps: 1555.0 },
+    DataSheet { names: &["RTX 3090"], f32_tflops: 35.6, gbps: 936.0 },
+    DataSheet { names: &["RTX 4090"], f32_tflops: 82.6, gbps: 1008.0 },
+    DataSheet { names: &["H100", "HBM3"], f32_tflops: 66.9, gbps: 3350.0 },
+];
+
 impl Gpu {
-    /// Single-precision operations a second of its multiply-adds, in 10^9, two operations each.
+    /// The vendor's peaks, if they are known: not of variants of the same name.
+    pub fn data_sheet(&self) -> Option<&'static DataSheet> {
+        let variant = self.name.ends_with(" Ti") || self.name.ends_with(" D");
+        let fits = |sheet: &&DataSheet| sheet.names.iter().all(|name| self.name.contains(name));
+        DATA_SHEETS.iter().filter(|_| !variant).find(fits)
+    }
+
+    /// Single-precision operations a second of its multiply-adds, in 10^9, two operations each: the
+    /// vendor's figure, or what its clock gives.
     pub fn peak_gflops(&self) -> f64 {
+        if let Some(sheet) = self.data_sheet() {
+            return sheet.f32_tflops * 1e3;
+        }
         // Lanes of a multiprocessor, by the compute capability: CUDA's programming guide, "arithmetic
         // instructions".
         let lanes = match self.capability {
@@ -44,8 +75,11 @@ impl Gpu {
         (2 * lanes * self.multiprocessors * self.clock_khz) as f64 * 1e-6
     }
 
-    /// Bytes a second of its memory, in 10^9: two transfers a clock.
+    /// Bytes a second of its memory, in 10^9: likewise, at two transfers a clock.
     pub fn peak_gbps(&self) -> f64 {
+        if let Some(sheet) = self.data_sheet() {
+            return sheet.gbps;
+        }
         (2 * self.memory_clock_khz * self.memory_bits / 8) as f64 * 1e-6
     }
 }
@@ -218,6 +252,12 @@ mod tests {
         // An A100's data sheet: 19.5 TFLOP/s and, with 40 GB, 1555 GB/s.
         let a100 = gpu(0, (8, 0));
         assert_eq!((a100.peak_gflops().round(), a100.peak_gbps().round()), (19492.0, 1555.0));
+        // The sheet itself, where the name says which.
+        let named = |name: &str| Gpu { name: name.into(), ..gpu(0, (8, 0)) };
+        let known = named("NVIDIA A100-SXM4-40GB");
+        assert_eq!((known.peak_gflops(), known.peak_gbps()), (19_500.0, 1555.0));
+        assert_eq!(named("NVIDIA GeForce RTX 3090 Ti").data_sheet(), None);
+        assert_eq!(named("NVIDIA A100-SXM4-80GB").data_sheet(), None);
         let told = [1, 2].map(|i| found.usable(i).expect_err("unusable").to_string());
         assert_eq!(
             told,

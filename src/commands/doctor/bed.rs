@@ -4,6 +4,7 @@ use gpu::{
     device::{Demand, Device, DeviceError, Input, RowLayout, Step},
     ops::{
         conv::{Conv, Pass},
+        dropout::Dropout,
         finish::Finish,
         linear::Linear,
         sgd::Sgd,
@@ -22,10 +23,29 @@ pub(super) enum Task {
     Finish { op: Finish, forward: bool },
     /// The optimiser over so many floats.
     Sgd { len: usize },
+    /// The mask of training.
+    Dropout { op: Dropout },
+    /// What stands in its place in testing, over so many units.
+    Scale { units: usize },
+    /// What peers send, added up.
+    Add { units: usize },
+    /// The gradient of a bias of so many rows, over an area.
+    Bias { rows: usize, area: usize },
+    /// Probabilities of classes, or their gradient.
+    Softmax { classes: usize, forward: bool },
+}
+
+/// What an op writes.
+enum Written {
+    X,
+    Y,
+    W,
+    V,
+    B,
 }
 
 /// The rate of the optimiser's step: a gradient is then as visible as the weights.
-const STEP: Step = Step { rate: 0.5, step: 7 };
+pub(super) const STEP: Step = Step { rate: 0.5, step: 7 };
 
 /// A device, an op and its operands.
 pub(super) struct Bed<'a, D: Device> {
@@ -33,6 +53,7 @@ pub(super) struct Bed<'a, D: Device> {
     task: Task,
     n: usize,
     pixels: Vec<f32>,
+    labels: Vec<u32>,
     x: D::Buffer,
     y: D::Buffer,
     w: D::Buffer,
@@ -63,6 +84,27 @@ impl Task {
             Self::Linear { op, pixels, .. } => [(op.inputs / pixels, *pixels), (op.outputs, 1)],
             Self::Finish { op, .. } => [(op.channels, op.out_area()), (op.channels, op.area)],
             Self::Sgd { .. } => [(0, 0); 2],
+            Self::Dropout { op } => [(0, 0), (op.units, 1)],
+            Self::Scale { units } | Self::Softmax { classes: units, .. } => {
+                [(0, 0), (*units, 1)]
+            }
+            Self::Add { units } => [(*units, 1); 2],
+            Self::Bias { rows, area } => [(0, 0), (*rows, *area)],
+        }
+    }
+
+    const fn written(&self) -> Written {
+        match self {
+            Self::Conv { pass, .. } | Self::Linear { pass, .. } => match pass {
+                Pass::Forward => Written::Y,
+                Pass::BackwardData => Written::X,
+                Pass::BackwardWeight if matches!(self, Self::Linear { .. }) => Written::W,
+                Pass::BackwardWeight => Written::V,
+            },
+            Self::Finish { op, forward: true } if !op.in_place() => Written::X,
+            Self::Sgd { .. } => Written::W,
+            Self::Bias { .. } => Written::B,
+            _ => Written::Y,
         }
     }
 
@@ -81,7 +123,10 @@ impl Task {
             Self::Finish { op, .. } => {
                 (RowLayout { blocks: 1, channels: 1, pixels: 1 }, op.channels)
             }
-            Self::Sgd { len } => (RowLayout { blocks: 1, channels: 1, pixels: 1 }, *len),
+            Self::Sgd { len: rows } | Self::Bias { rows, .. } => {
+                (RowLayout { blocks: 1, channels: 1, pixels: 1 }, *rows)
+            }
+            _ => (RowLayout { blocks: 1, channels: 1, pixels: 1 }, 0),
         }
     }
 
@@ -92,7 +137,7 @@ impl Task {
                 op.y_len() * op.channels / op.groups * op.window * op.window
             }
             Self::Linear { op, .. } => op.inputs * op.outputs,
-            Self::Finish { .. } | Self::Sgd { .. } => 0,
+            _ => 0,
         };
         2.0 * (terms * n) as f64
     }
@@ -111,6 +156,9 @@ impl Task {
                     * (if *forward { y + op.out_len() } else { x + 2 * y }) as f64;
             }
             Self::Sgd { len } => 5 * len,
+            Self::Bias { rows, .. } => *rows,
+            // In place: read and written.
+            _ => n * y,
         };
         (size_of::<f32>() * (n * (x + y) + weights)) as f64
     }
@@ -118,8 +166,9 @@ impl Task {
 
 impl<'a, D: Device> Bed<'a, D> {
     pub(super) fn new(device: &'a mut D, task: Task, n: usize) -> Result<Self, DeviceError> {
-        let mut demand = Demand { batch: n, classes: 1, ..Demand::default() };
-        let mut pixels = vec![];
+        let classes = if let Task::Softmax { classes, .. } = task { classes } else { 1 };
+        let mut demand = Demand { batch: n, classes, ..Demand::default() };
+        let (mut pixels, mut labels) = (vec![], vec![]);
         match task {
             Task::Conv { op, first, .. } => {
                 demand.convs.push(op);
@@ -129,7 +178,9 @@ impl<'a, D: Device> Bed<'a, D> {
             }
             Task::Linear { op, .. } => demand.linears.push(op),
             Task::Finish { op, .. } => demand.finishes.push(op),
-            Task::Sgd { .. } => {}
+            Task::Bias { rows, area } => demand.finishes.push(Finish::nothing(rows, area)),
+            Task::Softmax { .. } => labels.extend((0..n).map(|i| (i % classes) as u32)),
+            _ => {}
         }
         if pixels.is_empty() {
             // The first convolution reads pictures, and this one does not.
@@ -157,13 +208,13 @@ impl<'a, D: Device> Bed<'a, D> {
         let (w, v) = (weights(3)?, weights(4)?);
         let mut b = device.zeros(rows)?;
         device.upload(&mut b, &noise(5, rows));
-        device.begin(&pixels, &[], STEP);
-        Ok(Self { device, task, n, pixels, x, y, w, v, b })
+        device.begin(&pixels, &labels, STEP);
+        Ok(Self { device, task, n, pixels, labels, x, y, w, v, b })
     }
 
     /// Asks for the op once.
     pub(super) fn run(&mut self) {
-        let Self { device, task, n, pixels, x, y, w, v, b } = self;
+        let Self { device, task, n, pixels, labels, x, y, w, v, b } = self;
         let n = *n;
         let sgd = Sgd { rate: STEP.rate, momentum: 0.5, decay: 0.01 };
         match task {
@@ -185,35 +236,41 @@ impl<'a, D: Device> Bed<'a, D> {
             }
             Task::Finish { op, forward: false } => device.finish_backward(op, n, x, y, b),
             Task::Sgd { len } => device.sgd(&sgd, *len, b, v, w),
+            Task::Dropout { op } => device.dropout(op, n, y),
+            Task::Scale { units } => device.scale(0.5, n * *units, y),
+            Task::Add { units } => device.add(n * *units, x, y),
+            Task::Bias { rows, area } => device.bias_backward(n, *rows, *area, y, b),
+            Task::Softmax { classes, forward: true } => device.softmax(n, *classes, labels, y),
+            Task::Softmax { classes, forward: false } => {
+                device.softmax_backward(n, *classes, labels, y);
+            }
         }
     }
 
     /// What the op has made.
     pub(super) fn result(&mut self) -> Vec<f32> {
-        let Self { device, task, n, x, y, w, v, .. } = self;
+        let Self { device, task, n, x, y, w, v, b, .. } = self;
         let [x_shape, y_shape] = task.shapes();
-        let mut channels = |(channels, area): (usize, usize), buffer: &D::Buffer| {
-            let mut values = vec![0.0; *n * channels * area];
-            device.download_channels(channels, area, buffer, &mut values);
-            values
-        };
-        let written = match task {
-            Task::Conv { pass, .. } | Task::Linear { pass, .. } => *pass,
-            Task::Finish { op, forward: true } if !op.in_place() => Pass::BackwardData,
-            Task::Finish { .. } => Pass::Forward,
-            Task::Sgd { .. } => Pass::BackwardWeight,
-        };
-        match written {
-            Pass::Forward => channels(y_shape, y),
-            Pass::BackwardData => channels(x_shape, x),
-            Pass::BackwardWeight => {
-                let (layout, rows) = task.weights();
-                let mut values = vec![0.0; rows * layout.len()];
-                let linear = matches!(task, Task::Linear { .. } | Task::Sgd { .. });
-                device.download_rows(layout, if linear { w } else { v }, &mut values);
-                values
+        let (layout, rows) = task.weights();
+        let buffer = match task.written() {
+            Written::X | Written::Y => {
+                let is_x = matches!(task.written(), Written::X);
+                let ((channels, area), buffer) = if is_x { (x_shape, x) } else { (y_shape, y) };
+                let mut values = vec![0.0; *n * channels * area];
+                device.download_channels(channels, area, buffer, &mut values);
+                return values;
             }
-        }
+            Written::B => {
+                let mut values = vec![0.0; rows];
+                device.download(b, &mut values);
+                return values;
+            }
+            Written::W => w,
+            Written::V => v,
+        };
+        let mut values = vec![0.0; rows * layout.len()];
+        device.download_rows(layout, buffer, &mut values);
+        values
     }
 }
 

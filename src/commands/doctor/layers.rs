@@ -1,8 +1,9 @@
-//! Every op of every layer at full size, on a GPU and on the CPU.
+//! Every op of every layer at full size, on a GPU and on the CPU, by each way that the GPU has.
 
 use super::{
-    bed::{Bed, Task},
-    report::LayerLine,
+    bed::{Bed, STEP, Task},
+    budget::Budget,
+    report::{LayerLine, Report},
 };
 use crate::{
     devices::cores,
@@ -11,9 +12,16 @@ use crate::{
 use anyhow::Result;
 use gpu::{
     cpu::Cpu,
-    cuda::Cuda,
-    device::DeviceError,
-    ops::conv::{Algorithm, Pass},
+    cuda::{
+        Cuda, Setup,
+        images::{Kind, pick},
+        probe::Found,
+    },
+    device::{Device as _, DeviceError},
+    ops::{
+        conv::{Algorithm, Pass},
+        dropout::Dropout,
+    },
 };
 
 /// How far results may lie apart, relative to their norm: sums of up to 400,000 terms in single precision,
@@ -24,30 +32,106 @@ const APART_MAX: f64 = 1e-4;
 const APART_MAX_FINISH: f64 = 5e-3;
 /// Times that an op is timed with the others.
 const TIMES: usize = 5;
+/// Share of the time that is left to what comes after the ops.
+const LEFT: f64 = 0.4;
 
-/// Tries each op that the first of as many devices as towers is asked for.
-pub(super) fn check(gpu: &mut Cuda, net: &Net, batch: usize) -> Result<Vec<LayerLine>> {
+/// A way to compute, and a device that does.
+struct Way {
+    by: String,
+    libraries: bool,
+    gpu: Cuda,
+}
+
+/// An op, of which layer it is if it is a part of every step, and what it is called.
+struct Tried {
+    layer: Option<String>,
+    name: String,
+    task: Task,
+}
+
+/// Tries each op that the first of as many devices as towers is asked for on GPU `index`.
+pub(super) fn check(
+    (found, index): (&Found, usize), net: &Net, batch: usize, budget: &Budget,
+    report: &mut Report,
+) -> Result<()> {
+    let mut ways = ways(found, index)?;
     let mut cpu = Cpu::new("doctor", cores())?;
-    let mut lines = vec![];
-    for (name, task) in tasks(net) {
+    for Tried { layer, name, task } in tasks(net) {
+        if !budget.has(LEFT) {
+            report.skipped.push(name);
+            continue;
+        }
         let wanted = {
             let mut bed = Bed::new(&mut cpu, plainest(task), batch)?;
             bed.run();
             bed.result()
         };
-        let mut bed = Bed::new(&mut *gpu, task, batch)?;
-        bed.run();
-        let found = bed.result();
-        let peaks = (bed.device.gpu().peak_gflops(), bed.device.gpu().peak_gbps());
-        let seconds = seconds(&mut bed)?;
-        let limit = match task {
-            Task::Finish { .. } => APART_MAX_FINISH,
-            _ => APART_MAX,
-        };
-        let apart = apart(&found, &wanted);
-        lines.push(LayerLine::new(name, apart, limit, seconds, &task, batch, peaks));
+        for way in &mut ways {
+            if way.libraries && !task.is_product() {
+                continue;
+            }
+            let mut bed = Bed::new(&mut way.gpu, task, batch)?;
+            for remark in bed.device.remarks() {
+                report.remark(remark);
+            }
+            if way.libraries && !task.by_library(bed.device, batch) {
+                continue;
+            }
+            bed.run();
+            let apart = apart(&bed.result(), &wanted);
+            let limit = match task {
+                Task::Finish { .. } => APART_MAX_FINISH,
+                _ => APART_MAX,
+            };
+            let peaks = (bed.device.gpu().peak_gflops(), bed.device.gpu().peak_gbps());
+            let seconds = seconds(&mut bed)?;
+            let (op, by) = ((layer.clone(), name.clone()), way.by.clone());
+            report.layers.push(LayerLine::new(
+                op,
+                by,
+                (apart, limit),
+                seconds,
+                &task,
+                batch,
+                peaks,
+            ));
+        }
     }
-    Ok(lines)
+    Ok(())
+}
+
+/// The kernels as a run takes them, those that are PTX, and libraries.
+fn ways(found: &Found, index: usize) -> Result<Vec<Way>> {
+    let environment = Setup::of_environment();
+    let own = Setup { libraries: false, ..environment };
+    let open = |setup| Cuda::open_with(found, index, setup);
+    let gpu = open(own)?;
+    let image = gpu.image();
+    let capability = gpu.gpu().capability;
+    let mut ways = vec![Way { by: image.into(), libraries: false, gpu }];
+    if let Some(other) = pick(capability, Kind::Ptx).filter(|other| other.name != image) {
+        let gpu = open(Setup { kernels: Kind::Ptx, ..own })?;
+        ways.push(Way { by: other.name.into(), libraries: false, gpu });
+    }
+    if environment.libraries {
+        ways.push(Way { by: "libraries".into(), libraries: true, gpu: open(environment)? });
+    }
+    Ok(ways)
+}
+
+impl Task {
+    /// Whether it is one of those that libraries could make.
+    const fn is_product(&self) -> bool {
+        matches!(self, Self::Conv { .. } | Self::Linear { .. })
+    }
+
+    fn by_library(&self, gpu: &Cuda, n: usize) -> bool {
+        match self {
+            Self::Conv { op, pass, first } => gpu.library_makes_conv(op, n, *pass, *first),
+            Self::Linear { op, pass, .. } => gpu.library_makes_linear(op, n, *pass),
+            _ => false,
+        }
+    }
 }
 
 /// By direct sums on the CPU.
@@ -82,12 +166,14 @@ fn apart(found: &[f32], wanted: &[f32]) -> f64 {
     if apart.is_finite() { apart } else { f64::INFINITY }
 }
 
-fn tasks(net: &Net) -> Vec<(String, Task)> {
+fn tasks(net: &Net) -> Vec<Tried> {
     let part = |i| Part::of_device(i, net.towers, net.towers);
     let mut tasks = vec![];
-    let mut pixels = 1;
-    let mut largest = 0;
-    for layer in &net.layers {
+    let (mut pixels, mut largest, mut widest, mut units) = (1, 0, 0, 0);
+    for (number, layer) in net.layers.iter().enumerate() {
+        let mut add = |name: String, task: Task| {
+            tasks.push(Tried { layer: Some(layer.name.clone()), name, task });
+        };
         let peers = if layer.reads_peers() { net.towers } else { 1 };
         for source in 0..peers {
             for pass in Pass::ALL {
@@ -104,22 +190,43 @@ fn tasks(net: &Net) -> Vec<(String, Task)> {
                     Pass::BackwardData => "backward, data",
                     Pass::BackwardWeight => "backward, weights",
                 };
-                tasks.push((format!("{} {pass}{of}", layer.name), task));
+                add(format!("{} {pass}{of}", layer.name), task);
             }
         }
         let op = layer.finish(part(0), &net.lrn);
-        if !layer.head {
-            for (forward, way) in [(true, "forward"), (false, "backward")] {
-                let task = Task::Finish { op, forward };
-                tasks.push((format!("{} finish {way}", layer.name), task));
+        widest = widest.max(op.out_len());
+        if layer.head {
+            for (forward, way) in [(true, "softmax"), (false, "softmax backward")] {
+                let task = Task::Softmax { classes: net.classes, forward };
+                add(format!("{} {way}", layer.name), task);
             }
+        } else {
+            for (forward, way) in [(true, "forward"), (false, "backward")] {
+                add(format!("{} finish {way}", layer.name), Task::Finish { op, forward });
+            }
+        }
+        if layer.dropout > 0.0 {
+            units = op.channels;
+            let (rate, layer_number) = (layer.dropout, number as u32);
+            let (units, seed, step) = (op.channels, 2012, STEP.step);
+            let op =
+                Dropout { rate, units, first_unit: units, seed, layer: layer_number, step };
+            add(format!("{} dropout", layer.name), Task::Dropout { op });
         }
         if layer.conv.is_some() {
             largest = largest.max(layer.local_kernels(part(0)) * layer.row_len());
         }
         pixels = layer.side_handed_on() * layer.side_handed_on();
     }
-    tasks.push(("optimiser".into(), Task::Sgd { len: largest }));
+    let mut add = |name: &str, task: Task| {
+        tasks.push(Tried { layer: None, name: name.into(), task });
+    };
+    add("optimiser", Task::Sgd { len: largest });
+    add("adding up", Task::Add { units: widest });
+    add("a bias's gradient", Task::Bias { rows: net.classes, area: 1 });
+    if units > 0 {
+        add("dropout in testing", Task::Scale { units });
+    }
     tasks
 }
 
@@ -139,8 +246,10 @@ mod tests {
     fn every_layer_is_tried_in_every_pass() {
         let net = Net::new(&Config::load("two-tower-2012", None).expect("a preset"), 1000);
         let tasks = tasks(&net);
-        // Three passes of each source, less the pictures' gradient; what follows, both ways; the optimiser.
-        let products = 8 * 3 - 1 + 4 * 3;
-        assert_eq!(tasks.len(), products + 7 * 2 + 1);
+        // Three passes of each source, less the pictures' gradient.
+        let products = 3 * net.layers.len() - 1
+            + 3 * net.layers.iter().filter(|layer| layer.reads_peers()).count();
+        // What follows or the softmax, both ways; dropout twice; the optimiser, sums of two kinds, testing.
+        assert_eq!(tasks.len(), products + 8 * 2 + 2 + 4);
     }
 }

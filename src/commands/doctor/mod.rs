@@ -1,12 +1,20 @@
 //! `alexnet doctor`: what there is to compute on, whether it computes what the CPU does, and how fast.
 
+mod budget;
+mod pinned;
 mod bed;
 mod layers;
+mod speeds;
 mod towers;
 mod copies;
 mod report;
 
-use self::report::{GpuLine, Report};
+use self::{
+    budget::Budget,
+    pinned::PinnedLine,
+    report::{GpuLine, Report},
+    speeds::Speeds,
+};
 use super::{batch_recipe, bench::CLASSES, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
@@ -21,12 +29,17 @@ use gpu::cuda::{
     probe::{probe, version},
 };
 
+/// Shares of the time that copies, and then towers, begin with at least.
+const COPIES: f64 = 0.2;
+const TOWERS: f64 = 0.15;
+
 /// Tells what there is, and tries it.
 ///
 /// # Errors
 /// If there is no GPU to compute on, or one that computes something else than the CPU.
 pub fn run(args: &DoctorArgs) -> Result<Done> {
     let config = batch_recipe(&args.recipe, "two-tower-2012")?;
+    let budget = Budget::of_seconds(args.seconds);
     let mut report = Report::default();
     let found = probe();
     // Of cuBLAS, there is one for each major version of drivers.
@@ -39,7 +52,7 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
         }
         Err(error) => report.missing = Some(error.to_string()),
     }
-    let examined = found.map_err(anyhow::Error::from).and_then(|_| {
+    let examined = found.map_err(anyhow::Error::from).and_then(|found| {
         let compute = ComputeArgs {
             device: DeviceKind::Cuda,
             gpus: args.gpus.clone(),
@@ -48,19 +61,34 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
             workers: None,
         };
         let choice = Choice::new(&compute, config.towers)?;
-        let Devices::Cuda(mut gpus) = choice.open(config.train.dtype)? else {
+        let Choice::Cuda { gpus: indices, .. } = &choice else {
             unreachable!("GPUs were asked for");
         };
-        let net = Net::new(&config, CLASSES);
-        remark(&format!("{}, batch {}: layers", config.name, config.train.batch));
-        report.layers = layers::check(&mut gpus[0], &net, config.train.batch)?;
-        remark("copies");
-        report.copies = copies::measure(&mut gpus)?;
-        drop(gpus);
-        remark("towers");
-        report.towers = Some(towers::compare(&choice, &config, args.steps)?);
+        report.pinned = Some(PinnedLine::of(&config));
+        let (net, batch) = (Net::new(&config, CLASSES), config.train.batch);
+        remark(&format!("{}, batch {batch}: layers", config.name));
+        layers::check((&found, indices[0]), &net, batch, &budget, &mut report)?;
+        report.speeds =
+            Speeds::of(&found.gpus[indices[0]], &report.layers, batch, config.towers);
+        if budget.has(COPIES) {
+            remark("copies");
+            let Devices::Cuda(mut gpus) = choice.open(config.train.dtype)? else {
+                unreachable!("GPUs were asked for");
+            };
+            report.copies = copies::measure(&mut gpus)?;
+        } else {
+            report.skipped.push("copies".into());
+        }
+        if budget.has(TOWERS) {
+            remark("towers");
+            let towers = towers::compare(&choice, &config, args.steps, &budget)?;
+            report.towers = Some(towers);
+        } else {
+            report.skipped.push("towers".into());
+        }
         Ok(())
     });
+    report.seconds = budget.spent().as_secs_f64();
     say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() })?;
     examined?;
     let wrong = report.wrong();

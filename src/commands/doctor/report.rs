@@ -1,6 +1,6 @@
 //! What `alexnet doctor` found, as tables and as JSON.
 
-use super::{bed::Task, towers::APART_MAX};
+use super::{bed::Task, pinned::PinnedLine, speeds::Speeds, towers::APART_MAX};
 use gpu::cuda::{images::OLDEST, libraries::Library, probe::Gpu};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -15,9 +15,19 @@ pub(super) struct Report {
     pub(super) gpus: Vec<GpuLine>,
     #[serde(serialize_with = "libraries")]
     pub(super) libraries: Vec<Library>,
+    /// What may be pinned.
+    pub(super) pinned: Option<PinnedLine>,
     pub(super) layers: Vec<LayerLine>,
+    /// Of the first GPU.
+    pub(super) speeds: Option<Speeds>,
     pub(super) copies: Vec<CopyLine>,
     pub(super) towers: Option<TowersLine>,
+    /// What the GPUs had to say.
+    pub(super) remarks: Vec<String>,
+    /// What there was no time for.
+    pub(super) skipped: Vec<String>,
+    /// All of it took so long.
+    pub(super) seconds: f64,
 }
 
 fn libraries<S: Serializer>(all: &[Library], serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,27 +66,33 @@ impl GpuLine {
 /// An op on a GPU.
 #[derive(Debug, Serialize)]
 pub(super) struct LayerLine {
+    /// Of which layer, if it is a part of every step.
+    pub(super) layer: Option<String>,
     op: String,
+    /// By which kernels, or by libraries.
+    pub(super) by: String,
     /// From the CPU's result, relative.
     apart: f64,
     apart_max: f64,
-    ms: f64,
+    pub(super) ms: f64,
     gflops: f64,
     gbps: f64,
     /// What the GPU's multiply-adds or its memory allow, whichever takes longer.
-    bound_ms: f64,
+    pub(super) bound_ms: f64,
     share_of_bound: f64,
 }
 
 impl LayerLine {
     pub(super) fn new(
-        op: String, apart: f64, apart_max: f64, seconds: f64, task: &Task, batch: usize,
-        (peak_gflops, peak_gbps): (f64, f64),
+        (layer, op): (Option<String>, String), by: String, (apart, apart_max): (f64, f64),
+        seconds: f64, task: &Task, batch: usize, (peak_gflops, peak_gbps): (f64, f64),
     ) -> Self {
         let (flop, bytes) = (task.flop(batch) * 1e-9, task.bytes(batch) * 1e-9);
         let bound = (flop / peak_gflops).max(bytes / peak_gbps);
         Self {
+            layer,
             op,
+            by,
             apart,
             apart_max,
             ms: seconds * 1e3,
@@ -85,6 +101,11 @@ impl LayerLine {
             bound_ms: bound * 1e3,
             share_of_bound: bound / seconds,
         }
+    }
+
+    /// What it is, for the one who reads what is wrong.
+    fn name(&self) -> String {
+        format!("{} by {}", self.op, self.by)
     }
 
     fn agrees(&self) -> bool {
@@ -120,10 +141,17 @@ pub(super) struct TowersLine {
 }
 
 impl Report {
+    /// Keeps a remark, once.
+    pub(super) fn remark(&mut self, text: String) {
+        if !self.remarks.contains(&text) {
+            self.remarks.push(text);
+        }
+    }
+
     /// What differs from the CPU.
     pub(super) fn wrong(&self) -> Vec<String> {
         let layers = self.layers.iter().filter(|line| !line.agrees());
-        let mut wrong: Vec<String> = layers.map(|line| line.op.clone()).collect();
+        let mut wrong: Vec<String> = layers.map(LayerLine::name).collect();
         if let Some(towers) = &self.towers {
             let all = [
                 ("losses on one GPU", Some(towers.apart_one)),
@@ -169,14 +197,27 @@ impl fmt::Display for Report {
                 Err(why) => writeln!(f, "{name:<9} {why}; nothing needs it")?,
             }
         }
+        if let Some(pinned) = &self.pinned {
+            writeln!(f, "pinned    {pinned}")?;
+        }
         self.write_layers(f)?;
+        if let Some(speeds) = &self.speeds {
+            writeln!(f, "\n{speeds}")?;
+        }
         if !self.copies.is_empty() {
             writeln!(f, "\ncopies")?;
         }
         for CopyLine { way, gbps } in &self.copies {
             writeln!(f, "  {gbps:8.2} GB/s  {way}")?;
         }
-        self.write_towers(f)
+        self.write_towers(f)?;
+        for remark in &self.remarks {
+            writeln!(f, "\n{remark}")?;
+        }
+        if !self.skipped.is_empty() {
+            writeln!(f, "\nno time for: {}", self.skipped.join("; "))?;
+        }
+        Ok(())
     }
 }
 
@@ -187,31 +228,19 @@ impl Report {
         }
         writeln!(
             f,
-            "\n{:<36} {:>9} {:>9} {:>9} {:>8} {:>9} {:>6}",
-            "op", "apart", "ms", "GFLOP/s", "GB/s", "bound ms", "of it"
+            "\n{:<36} {:<15} {:>9} {:>9} {:>9} {:>8} {:>9} {:>6}",
+            "op", "by", "apart", "ms", "GFLOP/s", "GB/s", "bound ms", "of it"
         )?;
         for line in &self.layers {
-            let LayerLine { op, apart, ms, gflops, gbps, bound_ms, share_of_bound, .. } = line;
+            let LayerLine { op, by, apart, ms, gflops, gbps, bound_ms, .. } = line;
             let wrong = if line.agrees() { "" } else { "  WRONG" };
-            let share = share_of_bound * 100.0;
+            let share = line.share_of_bound * 100.0;
             writeln!(
                 f,
-                "{op:<36} {apart:9.1e} {ms:9.3} {gflops:9.1} {gbps:8.1} {bound_ms:9.3} {share:4.0} %{wrong}"
+                "{op:<36} {by:<15} {apart:9.1e} {ms:9.3} {gflops:9.1} {gbps:8.1} {bound_ms:9.3} {share:4.0} %{wrong}"
             )?;
         }
-        let (ms, bound): (f64, f64) = self
-            .layers
-            .iter()
-            .fold((0.0, 0.0), |(ms, bound), line| (ms + line.ms, bound + line.bound_ms));
-        writeln!(
-            f,
-            "{:<36} {:9} {ms:9.3} {:9} {:8} {bound:9.3} {:4.0} %",
-            "all",
-            "",
-            "",
-            "",
-            bound / ms * 100.0
-        )
+        Ok(())
     }
 
     fn write_towers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

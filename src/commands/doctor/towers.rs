@@ -1,6 +1,6 @@
 //! Whole training steps: the GPUs beside one of them and beside the CPU, and images a second.
 
-use super::report::TowersLine;
+use super::{budget::Budget, report::TowersLine};
 use crate::{
     commands::bench::{
         CLASSES,
@@ -20,6 +20,9 @@ const COMPARED: u64 = 3;
 /// Of losses, relative: sums in another order, and near-ties of the pooling.
 pub(super) const APART_MAX: f64 = 1e-3;
 
+/// Share of the time that is left to whatever comes after a step.
+const LEFT: f64 = 0.07;
+
 /// Losses of some steps, and images a second of the steps after them.
 struct Run {
     losses: Vec<f64>,
@@ -27,7 +30,9 @@ struct Run {
 }
 
 /// Trains on the GPUs that were chosen, on the first of them, and on the CPU.
-pub(super) fn compare(choice: &Choice, config: &Config, steps: u32) -> Result<TowersLine> {
+pub(super) fn compare(
+    choice: &Choice, config: &Config, steps: u32, budget: &Budget,
+) -> Result<TowersLine> {
     let Choice::Cuda { found, gpus } = choice else { unreachable!("GPUs were asked for") };
     let steps = u64::from(steps);
     let on = |gpus: &[usize]| {
@@ -35,11 +40,11 @@ pub(super) fn compare(choice: &Choice, config: &Config, steps: u32) -> Result<To
         let Devices::Cuda(opened) = choice.open(config.train.dtype)? else {
             unreachable!("GPUs were asked for")
         };
-        train(opened, config, steps)
+        train(opened, config, steps, budget)
     };
     let one = on(&gpus[..1])?;
     let all = if gpus.len() > 1 { Some(on(gpus)?) } else { None };
-    let cpu = train(Share::new(None, None, config.towers)?.cpus()?, config, 0)?;
+    let cpu = train(Share::new(None, None, config.towers)?.cpus()?, config, 0, budget)?;
     let apart = |run: &Run| {
         let pairs = run.losses.iter().zip(&cpu.losses);
         pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, |max: f64, apart| {
@@ -58,8 +63,11 @@ pub(super) fn compare(choice: &Choice, config: &Config, steps: u32) -> Result<To
     })
 }
 
-/// Some steps on the same made-up batches; then `timed` more, by the clock.
-fn train<D: Device>(devices: Vec<D>, config: &Config, timed: u64) -> Result<Run> {
+/// Some steps on the same made-up batches; then `timed` more, by the clock. At least one, and as many as there
+/// is time for.
+fn train<D: Device>(
+    devices: Vec<D>, config: &Config, timed: u64, budget: &Budget,
+) -> Result<Run> {
     let net = Net::new(config, CLASSES);
     let mut towers = Towers::start(devices, &net, &config.train)?;
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
@@ -73,13 +81,20 @@ fn train<D: Device>(devices: Vec<D>, config: &Config, timed: u64) -> Result<Run>
         towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
         let (outcome, _) = towers.outcome()?;
         losses.push(outcome.score.loss_sum / outcome.score.images as f64);
+        if !budget.has(LEFT) {
+            break;
+        }
     }
     ensure!(losses.iter().all(|loss| loss.is_finite()), "the losses are {losses:?}");
-    let mut seconds = f64::INFINITY;
+    let (mut seconds, mut done) = (f64::INFINITY, 0);
     if timed > 0 {
         let mut lap = stopwatch();
         let mut in_flight = 0;
         for step in COMPARED..COMPARED + timed {
+            if step > COMPARED && !budget.has(LEFT) {
+                break;
+            }
+            done += 1;
             towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
             in_flight += 1;
             if in_flight == 2 {
@@ -92,6 +107,6 @@ fn train<D: Device>(devices: Vec<D>, config: &Config, timed: u64) -> Result<Run>
         }
         seconds = lap();
     }
-    let images = (timed * config.train.batch as u64) as f64;
+    let images = (done * config.train.batch as u64) as f64;
     Ok(Run { losses, images_per_s: images / seconds })
 }

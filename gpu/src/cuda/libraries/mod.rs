@@ -18,20 +18,23 @@ mod cublas;
 mod call;
 mod plan;
 mod check;
+mod tuning;
 mod products;
 
 pub use load::{Absent, Library, look};
+pub use tuning::Tuning;
 
 pub(super) use call::{Call, Refused};
 
 use self::{cublas::Cublas, cudnn::Cudnn, plan::Planned};
 use super::{
+    board::Setup,
     context::{Context, Stream},
     launch::Ptr,
     memory::Memory,
 };
 use crate::{device::Demand, ops::conv};
-use std::{env, sync::Arc};
+use std::sync::Arc;
 
 /// Workspace that an algorithm may take.
 const WORKSPACE_BYTES_MAX: usize = 128 << 20;
@@ -47,6 +50,8 @@ pub(super) struct Libraries {
     cublas: Option<Cublas>,
     plans: Vec<Planned>,
     room: Option<Room>,
+    /// Where the fastest ways are kept, if they are.
+    pub(super) tuning: Option<Tuning>,
 }
 
 /// Memory that they need beside buffers.
@@ -67,15 +72,10 @@ impl Room {
     }
 }
 
-/// Whether the user lets them be used.
-fn wanted() -> bool {
-    !env::var("ALEXNET_LIBRARIES").is_ok_and(|which| which == "off")
-}
-
 impl Libraries {
-    /// Those that a driver for CUDA `driver` takes, not opened yet.
-    pub(super) fn new(driver: i32) -> Self {
-        Self { driver: wanted().then_some(driver), ..Self::default() }
+    /// Those that a driver for CUDA `driver` takes, not opened yet; none if it is not told.
+    pub(super) fn new(driver: Option<i32>) -> Self {
+        Self { driver, ..Self::default() }
     }
 
     /// Their versions, for the log; nothing if there are none.
@@ -120,7 +120,7 @@ impl Libraries {
 
 /// Bytes that they take for `demand`, at most, if there are any.
 pub(super) fn room_bytes(demand: &Demand) -> usize {
-    if !wanted() {
+    if !Setup::of_environment().libraries {
         return 0;
     }
     let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {

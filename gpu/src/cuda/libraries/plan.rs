@@ -1,6 +1,10 @@
 //! Which passes a library makes: planned and tried before the first batch.
 
-use super::{Libraries, Room, WORKSPACE_BYTES_MAX, cudnn, weights_bytes};
+use super::{
+    Libraries, Room, Tuning, WORKSPACE_BYTES_MAX, cudnn,
+    tuning::{OWN, Table},
+    weights_bytes,
+};
 use crate::{
     cuda::{board::Cuda, memory::Memory},
     device::Demand,
@@ -44,6 +48,39 @@ pub(super) enum Planned {
         /// Which way.
         pass: Pass,
     },
+}
+
+impl Planned {
+    /// What is made, for the file of the fastest ways.
+    fn describe(&self) -> String {
+        match self {
+            Self::Conv { op, n, plan } => format!(
+                "conv {n}x{}x{}x{} {}x{}x{} step {} pad {} groups {} {:?}",
+                op.height,
+                op.width,
+                op.channels,
+                op.kernels,
+                op.window,
+                op.window,
+                op.stride,
+                op.pad_before,
+                op.groups,
+                plan.pass
+            ),
+            Self::Linear { op, n, pass } => format!(
+                "linear {n}x{} {} of {} {pass:?}",
+                op.inputs, op.outputs, op.weight_inputs
+            ),
+        }
+    }
+
+    /// How: the number of its algorithm.
+    fn how(&self) -> String {
+        match self {
+            Self::Conv { plan, .. } => plan.algorithm.to_string(),
+            Self::Linear { .. } => "0".into(),
+        }
+    }
 }
 
 /// The same convolution with this source's weights by themselves.
@@ -203,31 +240,133 @@ impl Cuda {
                 Err(error) => return self.remark(format!("cuDNN is not used: {error}")),
             }
         }
+        let mut kept = self.load_kept();
         for (named, ways) in all {
-            if let Err(why) = self.plan_product(&named.product, ways) {
+            if let Err(why) = self.plan_product(&named.product, ways, &mut kept) {
                 refusals.add(named.name(), why);
             }
         }
+        let untold = kept.iter().flat_map(Kept::store).collect::<Vec<_>>();
+        untold.into_iter().for_each(|remark| self.remark(remark));
         for (why, names) in refusals.0 {
             let (gpu, names) = (self.context.name(), names.join(", "));
             self.remark(format!("{gpu}: {names}: {why}; the program's own kernel is used"));
         }
     }
 
-    /// Keeps the first of `ways` that makes what our kernel does.
-    fn plan_product(&mut self, product: &Product, ways: Vec<Planned>) -> Result<(), String> {
+    /// What is kept of the fastest ways, if any is to be.
+    fn load_kept(&self) -> Option<Kept> {
+        let tuning = self.libraries.tuning.as_ref()?;
+        let (gpu, image) = (self.gpu(), self.image());
+        let libraries = self.libraries.describe();
+        let driver = self.libraries.driver.unwrap_or_default();
+        let place = format!("{}, driver {driver}, {image}{libraries}", gpu.name);
+        let (kept, told) = Kept::load(tuning, place);
+        for what in told {
+            let then = if tuning.time { "timed again" } else { "not heeded" };
+            self.remark(format!("{what}: {then}"));
+        }
+        Some(kept)
+    }
+
+    /// Keeps the first of `ways` that makes what our kernel does; where ways are timed, the fastest, unless our
+    /// kernel is.
+    fn plan_product(
+        &mut self, product: &Product, mut ways: Vec<Planned>, kept: &mut Option<Kept>,
+    ) -> Result<(), String> {
+        let what = ways.first().map(Planned::describe);
+        let known = kept.as_mut().zip(what.as_ref()).and_then(|(kept, what)| kept.find(what));
+        let timed = match known {
+            Some(how) if how == OWN => return Ok(()),
+            Some(how) if ways.iter().any(|way| way.how() == how) => {
+                ways.retain(|way| way.how() == how);
+                false
+            }
+            _ => kept.as_ref().is_some_and(Kept::times),
+        };
         let mut tried = Ok(());
+        let mut fastest: Option<(f64, Planned)> = None;
+        let mut own_ms = f64::INFINITY;
         for way in ways {
             if self.has_failed() {
                 return Ok(()); // which is told, and nothing is computed
             }
             self.libraries.plans.push(way);
-            tried = self.try_last_plan(product);
-            if tried.is_ok() {
-                break;
-            }
+            tried = match self.try_last_plan(product, timed) {
+                Ok([ms, own]) if timed => {
+                    own_ms = own_ms.min(own);
+                    let way = self.libraries.plans.pop().expect("pushed");
+                    if fastest.as_ref().is_none_or(|(best, _)| ms < *best) {
+                        fastest = Some((ms, way));
+                    }
+                    continue;
+                }
+                Ok(_) => return Ok(()),
+                Err(why) => Err(why),
+            };
             self.libraries.plans.pop();
         }
-        tried
+        let Some((ms, way)) = fastest else { return tried };
+        let how = if ms < own_ms { way.how() } else { OWN.into() };
+        if let (Some(kept), Some(what)) = (kept, what) {
+            kept.keep(&what, &how);
+        }
+        if how != OWN {
+            self.libraries.plans.push(way);
+        }
+        Ok(())
+    }
+}
+
+/// The fastest ways, as a run and other runs have kept them.
+#[derive(Debug)]
+struct Kept {
+    tuning: Tuning,
+    /// The GPU, and all that its speed and its sums depend on.
+    place: String,
+    record: Table,
+    cache: Table,
+    news: bool,
+}
+
+impl Kept {
+    /// Reads them; tells what could not be read.
+    fn load(tuning: &Tuning, place: String) -> (Self, Vec<String>) {
+        let (record, told) = Table::load(&tuning.record);
+        let cache = tuning.cache.as_deref().map(Table::load).unwrap_or_default();
+        let told = [told, cache.1].into_iter().flatten().collect();
+        (Self { tuning: tuning.clone(), place, record, cache: cache.0, news: false }, told)
+    }
+
+    const fn times(&self) -> bool {
+        self.tuning.time
+    }
+
+    /// How it is made; what other runs have found becomes this one's.
+    fn find(&mut self, what: &str) -> Option<String> {
+        let of = |table: &Table| table.find(&self.place, what).map(str::to_owned);
+        let how = of(&self.record).or_else(|| of(&self.cache))?;
+        self.news |= self.record.keep(&self.place, what, &how);
+        Some(how)
+    }
+
+    fn keep(&mut self, what: &str, how: &str) {
+        let news = [&mut self.record, &mut self.cache].map(|t| t.keep(&self.place, what, how));
+        self.news |= news.contains(&true);
+    }
+
+    /// Writes what is new; tells what could not be written.
+    fn store(&self) -> Vec<String> {
+        if !self.news {
+            return vec![];
+        }
+        let record = (&self.record, Some(&self.tuning.record));
+        let all = [record, (&self.cache, self.tuning.cache.as_ref())];
+        let stored = all.into_iter().filter_map(|(table, path)| {
+            let path = path?;
+            let error = table.store(path).err()?;
+            Some(format!("timings are not kept in {}: {error}", path.display()))
+        });
+        stored.collect()
     }
 }

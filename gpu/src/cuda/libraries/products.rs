@@ -102,6 +102,17 @@ impl Cuda {
         true
     }
 
+    /// Whether a library makes this pass of a convolution that was reserved for, of pictures or not.
+    pub fn library_makes_conv(&self, op: &Conv, n: usize, pass: Pass, pictures: bool) -> bool {
+        let alone = if pictures { bare(&op.packed()) } else { bare(op) };
+        self.libraries.find(&Product::Conv(alone, pass), n).is_some()
+    }
+
+    /// Whether a library makes this pass of a linear layer that was reserved for.
+    pub fn library_makes_linear(&self, op: &Linear, n: usize, pass: Pass) -> bool {
+        self.libraries.find(&Product::Linear(from_first_column(op), pass), n).is_some()
+    }
+
     fn multiply(
         &mut self, plan: usize, library: &'static str, operands: [Ptr; 3], accumulate: bool,
     ) {
