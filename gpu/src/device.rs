@@ -4,6 +4,14 @@
 //! comes out lies as stated. A device owns its workers; calls return when their result may be used by
 //! the next call on the same device.
 
+mod pictures;
+mod sums;
+
+pub use self::{
+    pictures::{Input, Pictures},
+    sums::Sums,
+};
+
 use crate::{
     cpu::Cores,
     cuda::probe::Unusable,
@@ -64,24 +72,6 @@ pub enum Activation {
     /// The logits of fc8.
     None,
 }
-
-/// What a convolution reads: a buffer of the device, or the pictures of a ring slot as they lie.
-#[derive(Debug)]
-pub enum Input<'a, B> {
-    /// Memory of the device.
-    Buffer(&'a B),
-    /// The pictures of the batch that [began](Device::begin) last, `[n, 3, h, w]`. A device with a copy
-    /// of its own reads that.
-    Pictures(&'a [f32]),
-}
-
-impl<B> Clone for Input<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B> Copy for Input<'_, B> {}
 
 /// The thread from which calls on a device cost least.
 ///
@@ -176,8 +166,6 @@ pub struct Span {
 /// How far a device is, counted over all batches since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Batches whose pictures it needs no more.
-    pub read: u64,
     /// Parcels that it has unpacked.
     pub unpacked: u64,
     /// Batches that are done.
@@ -274,9 +262,9 @@ pub trait Device: Sized + Send + 'static {
     fn reserved_bytes(_demand: &Demand) -> usize {
         0
     }
-    /// A batch begins: `pixels` are lent until it is [read](Progress::read), `labels` are the classes of
-    /// its first rows, the others do not count.
-    fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step);
+    /// A batch begins: `labels` are the classes of its first rows, the others do not count. A device that
+    /// reads the pictures on its own holds them until [`Device::progress`] finds them read.
+    fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step);
     /// The way back begins.
     fn turn(&mut self) {}
     /// All of the batch has been asked for.
@@ -311,10 +299,10 @@ pub trait Device: Sized + Send + 'static {
         vec![]
     }
 
-    /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
+    /// `y[n, k, oh, ow] = w * x`, and what `to` says.
     fn conv_forward(
         &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, w: &Self::Buffer,
-        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+        to: Sums<'_, Self::Buffer>, y: &mut Self::Buffer,
     );
     /// `dx = w^T * dy`, overwritten.
     fn conv_backward_data(
@@ -330,10 +318,10 @@ pub trait Device: Sized + Send + 'static {
     fn bias_backward(
         &mut self, n: usize, k: usize, area: usize, dy: &Self::Buffer, db: &mut Self::Buffer,
     );
-    /// `y[n, k] (+)= x[n, c] w[k, offset..offset + c]^T (+ b)`.
+    /// `y[n, k] = x[n, c] w[k, offset..offset + c]^T`, and what `to` says.
     fn linear_forward(
         &mut self, op: &Linear, n: usize, x: &Self::Buffer, w: &Self::Buffer,
-        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+        to: Sums<'_, Self::Buffer>, y: &mut Self::Buffer,
     );
     /// `dx[n, c] = dy[n, k] w[k, offset..offset + c]`, overwritten.
     fn linear_backward_data(
@@ -347,7 +335,7 @@ pub trait Device: Sized + Send + 'static {
         v: &mut Self::Buffer, w: &mut Self::Buffer,
     );
     /// `out = pool(lrn(f(y)))` of the product `y`, which keeps what the way back needs; `y = f(y)` and
-    /// no `out` where the layer has neither LRN nor pooling.
+    /// no `out` where the layer has neither LRN nor pooling, and no product has [applied](Sums) it.
     fn finish_forward(
         &mut self, op: &Finish, n: usize, y: &mut Self::Buffer, out: Option<&mut Self::Buffer>,
     );

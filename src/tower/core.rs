@@ -14,7 +14,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError, Input, Progress, Step},
+    device::{Device, DeviceError, Input, Pictures, Progress, Step, Sums},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 use std::{collections::VecDeque, time::Duration};
@@ -133,10 +133,10 @@ impl<D: Device> Core<D> {
     /// # Errors
     /// If the device or another part failed, or either fell silent.
     pub fn batch(
-        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        &mut self, pass: Pass, pictures: &Pictures, labels: &[u32],
         exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<Outcome, StepError> {
-        let times = self.start(pass, pixels, labels, exchange, lap)?;
+        let times = self.start(pass, pictures, labels, exchange, lap)?;
         let mut waited = Duration::ZERO;
         while self.progress()?.done < self.turn {
             if waited >= exchange.patience() {
@@ -148,23 +148,23 @@ impl<D: Device> Core<D> {
         Ok(Outcome { score: self.score(), times })
     }
 
-    /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pixels` are
-    /// `[batch, 3, crop, crop]`, to stay as they are until they are read, `labels` the valid rows'
-    /// classes. `lap` returns the seconds since its last call, and is told what took them.
+    /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pictures` are
+    /// `[batch, 3, crop, crop]`, `labels` the valid rows' classes. `lap` returns the seconds since its
+    /// last call, and is told what took them.
     ///
     /// # Errors
     /// If another part failed or fell silent.
     pub fn start(
-        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        &mut self, pass: Pass, pictures: &Pictures, labels: &[u32],
         exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<Times, StepError> {
-        let mut times = Times::default();
+        let (mut times, pixels) = (Times::default(), pictures.pixels());
         lap("begin");
         let step = match pass {
             Pass::Train { rate, step } => Step { rate, step },
             Pass::Test => Step::default(),
         };
-        self.device.begin(pixels, labels, step);
+        self.device.begin(pictures, labels, step);
         self.forward(pass, pixels, exchange, &mut times, lap)?;
         let (n, classes) = (self.batch, self.net.classes);
         let head = self.rooms.last_mut().expect("a head");
@@ -259,21 +259,23 @@ impl<D: Device> Core<D> {
                 continue;
             }
             let w = &room.weight[0];
-            let b = Some(&room.bias[0]);
-            Room::multiply(&room.ops[0], &mut self.device, n, own, w, b, &mut room.y);
+            let to = Sums::with(&room.bias[0]).then(room.after(0));
+            Room::multiply(&room.ops[0], &mut self.device, n, own, w, to, &mut room.y);
             times.forward += lap("forward");
-            for (peer, x) in room.foreign.iter_mut().enumerate() {
-                let len = room.x_len * n;
+            for peer in 0..room.foreign.len() {
+                let (to, len) = (Sums::more().then(room.after(1 + peer)), room.x_len * n);
+                let x = &mut room.foreign[peer];
                 exchange.receive(peer, tag, |parcel| self.device.unpack(parcel, len, x))?;
                 self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
                 self.unpacked += 1;
                 times.exchange += lap("exchange");
                 let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
-                Room::multiply(op, &mut self.device, n, x, w, None, &mut room.y);
+                Room::multiply(op, &mut self.device, n, x, w, to, &mut room.y);
                 times.forward += lap("forward");
             }
-            let finished = room.finished.as_mut();
-            self.device.finish_forward(&room.finish, n, &mut room.y, finished);
+            if let Some(finished) = &mut room.finished {
+                self.device.finish_forward(&room.finish, n, &mut room.y, Some(finished));
+            }
             if room.layer.dropout > 0.0 {
                 let (keep, len) = (1.0 - room.layer.dropout, room.out_len * n);
                 if let Pass::Train { step, .. } = pass {

@@ -2,7 +2,7 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Activation, Device, DeviceError, Input, RowLayout},
+    device::{Activation, Device, DeviceError, Input, RowLayout, Sums},
     ops::{finish::Finish, sgd::Sgd},
 };
 
@@ -108,14 +108,20 @@ impl<B> Room<B> {
         self.rows > 0
     }
 
-    /// Adds one source's share, from its activations `x`, to `y`; with a bias it overwrites.
+    /// What source `source`'s product ends with: the last one's with the activation, where that is all
+    /// that follows.
+    pub(super) fn after(&self, source: usize) -> Activation {
+        let last = source + 1 == self.ops.len() && self.finish.in_place();
+        if last { self.finish.activation } else { Activation::None }
+    }
+
+    /// One source's share of the product, from its activations `x`, to `y`.
     pub(super) fn multiply<D: Device<Buffer = B>>(
-        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, b: Option<&B>, y: &mut B,
+        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, to: Sums<'_, B>, y: &mut B,
     ) {
-        let accumulate = b.is_none();
         match op {
-            Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
-            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
+            Op::Conv(op) => device.conv_forward(op, n, x, w, to, y),
+            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, to, y),
         }
     }
 
@@ -262,5 +268,31 @@ fn on_device<B>(input: Input<'_, B>) -> &B {
     match input {
         Input::Buffer(buffer) => buffer,
         Input::Pictures(_) => panic!("a linear layer that reads pictures"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use gpu::cpu::Cpu;
+
+    #[test]
+    fn the_last_product_ends_with_the_activation_where_nothing_else_follows() {
+        let mut config = Config::load("demo", None).expect("a preset");
+        config.fc.iter_mut().for_each(|fc| fc.units = 4);
+        let (net, parts) = (Net::new(&config, 3), [0, 1].map(|i| Part::of_device(i, 2, 2)));
+        let mut cpu = Cpu::new("test", 1).expect("threads");
+        for (i, layer) in net.layers.iter().enumerate() {
+            let room = Room::new(&mut cpu, &net, i, parts[0], &parts[1..], 1, 7).expect("memory");
+            let after: Vec<_> = (0..room.ops.len()).map(|source| room.after(source)).collect();
+            let wanted: &[Activation] = match &*layer.name {
+                "conv3" | "fc6" | "fc7" => &[Activation::None, Activation::Relu],
+                "conv4" => &[Activation::Relu],
+                "fc8" => &[Activation::None; 2],
+                _ => &[Activation::None],
+            };
+            assert_eq!(after, wanted, "{}", layer.name);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Cores, Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError, Home, Input, Progress, Step},
+    device::{Device, DeviceError, Home, Input, Pictures, Progress, Step, Sums},
     ops::{
         activation,
         conv::{self, Conv, Pass},
@@ -186,12 +186,11 @@ impl Device for Cpu {
         self.progress.unpacked += 1;
     }
 
-    fn begin(&mut self, _pixels: &[f32], _labels: &[u32], _step: Step) {
+    fn begin(&mut self, _pictures: &Pictures, _labels: &[u32], _step: Step) {
         self.score = Score::default();
     }
 
     fn end(&mut self) {
-        self.progress.read += 1;
         self.progress.done += 1;
     }
 
@@ -204,24 +203,15 @@ impl Device for Cpu {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let x = floats(x);
-        let b = b.map(|b| &b[..]);
+        let (b, accumulate) = (to.bias.map(|b| &b[..]), to.accumulate);
         let algorithm = op.algorithm(Pass::Forward);
-        conv::cpu::forward(
-            algorithm,
-            &self.pool,
-            &mut self.scratch,
-            op,
-            n,
-            x,
-            w,
-            b,
-            accumulate,
-            y,
-        );
+        let (pool, scratch) = (&self.pool, &mut self.scratch);
+        conv::cpu::forward(algorithm, pool, scratch, op, n, x, w, b, accumulate, y);
+        activation::cpu::forward(pool, to.activation, n * op.y_len(), y);
     }
 
     fn conv_backward_data(
@@ -244,20 +234,13 @@ impl Device for Cpu {
     }
 
     fn linear_forward(
-        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
-        linear::cpu::forward(
-            &self.pool,
-            &mut self.scratch,
-            op,
-            n,
-            x,
-            w,
-            b.map(|b| &b[..]),
-            accumulate,
-            y,
-        );
+        let (b, accumulate) = (to.bias.map(|b| &b[..]), to.accumulate);
+        let (pool, scratch) = (&self.pool, &mut self.scratch);
+        linear::cpu::forward(pool, scratch, op, n, x, w, b, accumulate, y);
+        activation::cpu::forward(pool, to.activation, n * op.outputs, y);
     }
 
     fn linear_backward_data(

@@ -7,9 +7,10 @@ use super::{
     memory::{Memory, Pinned},
 };
 use crate::{
-    device::{Demand, DeviceError},
+    device::{Demand, DeviceError, Pictures},
     ops::softmax::{Score, cuda::RowScore},
 };
+use cudarc::driver::DriverError;
 use std::sync::Arc;
 
 /// Labels of rows that do not count.
@@ -21,6 +22,8 @@ pub(super) struct Batch {
     labels: Pinned,
     params: Pinned,
     scores: Pinned,
+    /// The pictures, until the GPU has read them.
+    lent: Option<Pictures>,
     /// Rows that a softmax scored.
     pub(super) scored: usize,
     /// The pictures are on the GPU.
@@ -39,6 +42,7 @@ impl Batch {
             labels: Pinned::new(context, rows * size_of::<u32>())?,
             params: Pinned::new(context, size_of::<StepParams>())?,
             scores: Pinned::new(context, rows * size_of::<RowScore>())?,
+            lent: None,
             scored: 0,
             read: Event::new(context)?,
             began: Event::timed(context)?,
@@ -55,6 +59,28 @@ impl Batch {
         rest.fill(NO_CLASS);
         self.params.copy_from_slice(bytemuck::bytes_of(&params));
         self.scored = 0;
+    }
+
+    /// Holds the pictures that `copies` is about to have copied, until [`Batch::let_go`] finds `read` to have
+    /// happened; for good, if it fails: nobody knows how much was asked for.
+    pub(super) fn hold<T>(
+        &mut self, pictures: &Pictures,
+        copies: impl FnOnce(&Self, &[f32]) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        self.lent = Some(pictures.clone());
+        let copied = copies(self, pictures.pixels());
+        if copied.is_err() {
+            std::mem::forget(self.lent.take());
+        }
+        copied
+    }
+
+    /// Lets go of the pictures if they have been read.
+    pub(super) fn let_go(&mut self) -> Result<(), DriverError> {
+        if self.lent.is_some() && self.read.happened()? {
+            self.lent = None;
+        }
+        Ok(())
     }
 
     pub(super) fn labels(&self) -> &[u8] {
@@ -82,6 +108,17 @@ impl Batch {
     pub(super) fn score(&self) -> Score {
         let rows: &[RowScore] = bytemuck::cast_slice(&self.scores);
         rows[..self.scored].iter().copied().collect()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // A GPU that was given up, or does not answer, may read them at any time.
+        if let Some(pictures) = self.lent.take()
+            && !self.read.waited_for()
+        {
+            std::mem::forget(pictures);
+        }
     }
 }
 

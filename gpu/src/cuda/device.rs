@@ -12,7 +12,10 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    device::{Demand, Device, DeviceError, Input, Progress, RowLayout, Span, Step},
+    device::{
+        Activation, Demand, Device, DeviceError, Input, Pictures, Progress, RowLayout, Span,
+        Step, Sums,
+    },
     ops::{
         activation,
         conv::{self, Conv},
@@ -33,11 +36,17 @@ impl Cuda {
         }
     }
 
-    fn epilogue(
-        &mut self, y: &Buffer, b: Option<&Buffer>, accumulate: bool, op: u64,
-    ) -> Epilogue {
-        let bias = b.map(|b| b.read_by(op));
-        Epilogue { out: self.write(y, op), bias, accumulate, relu: false }
+    fn epilogue(&mut self, y: &Buffer, to: &Sums<'_, Buffer>, op: u64) -> Epilogue {
+        let bias = to.bias.map(|b| b.read_by(op));
+        let relu = to.activation == Activation::Relu;
+        Epilogue { out: self.write(y, op), bias, accumulate: to.accumulate, relu }
+    }
+
+    /// What the product's epilogue has not applied.
+    fn activate(&mut self, activation: Activation, len: usize, y: &Buffer) {
+        if activation != Activation::Relu {
+            activation::cuda::forward(activation, len, y.ptr(), &mut |l| self.launch(&l));
+        }
     }
 }
 
@@ -128,8 +137,8 @@ impl Device for Cuda {
         workspace_bytes(demand) + FeedBytes::of(demand).sum()
     }
 
-    fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step) {
-        if let Some((op, n)) = self.begin_batch(pixels, labels, step) {
+    fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step) {
+        if let Some((op, n)) = self.begin_batch(pictures, labels, step) {
             let (pictures, packed) = (self.pictures(), self.packed());
             self.queues.count();
             conv::cuda::space_to_depth(&op, n, pictures, packed, &mut |l| self.launch(&l));
@@ -179,14 +188,14 @@ impl Device for Cuda {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (x, w, to) =
-            (self.conv_input(x, by), w.read_by(by), self.epilogue(y, b, accumulate, by));
+        let (x, w, sums) = (self.conv_input(x, by), w.read_by(by), self.epilogue(y, &to, by));
         let room = self.workspace();
-        conv::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        conv::cuda::forward(op, n, x, w, sums, room, &mut |l| self.launch(&l));
+        self.activate(to.activation, n * op.y_len(), y);
     }
 
     fn conv_backward_data(
@@ -214,13 +223,14 @@ impl Device for Cuda {
     }
 
     fn linear_forward(
-        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let by = self.queues.count();
         let (x, w) = (x.read_by(by), w.read_by(by));
-        let (to, room) = (self.epilogue(y, b, accumulate, by), self.workspace());
-        linear::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        let (sums, room) = (self.epilogue(y, &to, by), self.workspace());
+        linear::cuda::forward(op, n, x, w, sums, room, &mut |l| self.launch(&l));
+        self.activate(to.activation, n * op.outputs, y);
     }
 
     fn linear_backward_data(

@@ -1,7 +1,7 @@
 //! One op of the net on a device, with made-up operands: alike on every device.
 
 use gpu::{
-    device::{Demand, Device, DeviceError, Input, RowLayout, Step},
+    device::{Demand, Device, DeviceError, Input, Pictures, RowLayout, Step, Sums},
     ops::{
         conv::{Conv, Pass},
         finish::Finish,
@@ -32,7 +32,7 @@ pub(super) struct Bed<'a, D: Device> {
     pub(super) device: &'a mut D,
     task: Task,
     n: usize,
-    pixels: Vec<f32>,
+    pictures: Pictures,
     x: D::Buffer,
     y: D::Buffer,
     w: D::Buffer,
@@ -157,26 +157,28 @@ impl<'a, D: Device> Bed<'a, D> {
         let (w, v) = (weights(3)?, weights(4)?);
         let mut b = device.zeros(rows)?;
         device.upload(&mut b, &noise(5, rows));
-        device.begin(&pixels, &[], STEP);
-        Ok(Self { device, task, n, pixels, x, y, w, v, b })
+        let pictures = Pictures::from(pixels);
+        device.begin(&pictures, &[], STEP);
+        Ok(Self { device, task, n, pictures, x, y, w, v, b })
     }
 
     /// Asks for the op once.
     pub(super) fn run(&mut self) {
-        let Self { device, task, n, pixels, x, y, w, v, b } = self;
+        let Self { device, task, n, pictures, x, y, w, v, b } = self;
         let n = *n;
         let sgd = Sgd { rate: STEP.rate, momentum: 0.5, decay: 0.01 };
         match task {
             Task::Conv { op, pass, first } => {
+                let pixels = pictures.pixels();
                 let input = if *first { Input::Pictures(pixels) } else { Input::Buffer(&*x) };
                 match pass {
-                    Pass::Forward => device.conv_forward(op, n, input, w, Some(b), false, y),
+                    Pass::Forward => device.conv_forward(op, n, input, w, Sums::with(b), y),
                     Pass::BackwardData => device.conv_backward_data(op, n, y, w, x),
                     Pass::BackwardWeight => device.conv_backward_weight(op, n, input, y, v),
                 }
             }
             Task::Linear { op, pass, .. } => match pass {
-                Pass::Forward => device.linear_forward(op, n, x, w, Some(b), false, y),
+                Pass::Forward => device.linear_forward(op, n, x, w, Sums::with(b), y),
                 Pass::BackwardData => device.linear_backward_data(op, n, y, w, x),
                 Pass::BackwardWeight => device.linear_update(op, n, x, y, &sgd, v, w),
             },
