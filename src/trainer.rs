@@ -100,6 +100,8 @@ pub fn train<D: Device>(
         trace: plan.trace.clone(),
         ..feed_config(config, plan.workers, plan.on_corrupt, plan.corrupt_max)
     };
+    // Dropped after the towers: its slots' memory is freed, which waits for a GPU as long as it takes.
+    let mut feed = None;
     let mut trainer = Trainer {
         net,
         feed_config,
@@ -119,11 +121,11 @@ pub fn train<D: Device>(
         data_ended: None,
         plan,
     };
-    trainer.run()
+    trainer.run(&mut feed)
 }
 
 impl<M: Memory> Trainer<M> {
-    fn run(&mut self) -> Result<Ending> {
+    fn run(&mut self, feed: &mut Option<Feed<M>>) -> Result<Ending> {
         let bytes =
             slot_bytes(self.feed_config.batch, self.feed_config.crop, self.feed_config.element);
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
@@ -132,7 +134,7 @@ impl<M: Memory> Trainer<M> {
         }
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
-        let mut feed = Feed::train(source, &self.feed_config, slots, self.step, left)?;
+        let feed = feed.insert(Feed::train(source, &self.feed_config, slots, self.step, left)?);
         if left == 0 {
             let (step, steps) = (self.step, self.steps);
             let text = format!(
@@ -142,7 +144,7 @@ impl<M: Memory> Trainer<M> {
         }
         let mut then = self.end_epoch()?; // where a run was interrupted before its validation
         while then == Then::GoOn && self.step < self.steps {
-            then = self.stretch(&mut feed)?;
+            then = self.stretch(feed)?;
             self.notice_flat()?;
             if then == Then::GoOn {
                 then = self.end_epoch()?;

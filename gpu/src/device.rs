@@ -1,7 +1,7 @@
 //! What a tower asks of its device: memory, copies and the ops of the network.
 //!
-//! Buffers hold `f32` in the layouts that [`crate::ops`] states, or in a device's own: what goes in and
-//! comes out lies as stated. A device owns its workers; calls return when their result may be used by
+//! Buffers hold `f32`, or what a device keeps in its place, in the layouts that [`crate::ops`] states, or in
+//! a device's own: what goes in and comes out is `f32` and lies as stated. A device owns its workers; calls return when their result may be used by
 //! the next call on the same device.
 
 mod pictures;
@@ -180,7 +180,7 @@ pub struct Progress {
 /// # Panics
 /// Every op panics if a buffer is shorter than its shapes need: that is a bug of the caller.
 pub trait Device: Sized + Send + 'static {
-    /// `f32` memory of the device.
+    /// Memory of the device for numbers.
     type Buffer: Send + Debug;
     /// Memory for a ring slot that the device can read while the CPU does something else.
     type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
@@ -209,6 +209,29 @@ pub trait Device: Sized + Send + 'static {
     /// # Errors
     /// If there is no memory left.
     fn zeros(&self, len: usize) -> Result<Self::Buffer, DeviceError>;
+    /// The same for activations and their gradients, which a device may keep in fewer bits.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn activations(&self, len: usize) -> Result<Self::Buffer, DeviceError> {
+        self.zeros(len)
+    }
+    /// The same for what products read and a device yet keeps in `f32`, beside a copy in fewer bits: weights,
+    /// and logits, which become their gradient.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn factors(&self, len: usize) -> Result<Self::Buffer, DeviceError> {
+        self.zeros(len)
+    }
+    /// Bytes that each of `activations` takes.
+    fn activation_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+    /// Bytes that each of `factors` takes.
+    fn factor_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
     /// Memory for a ring slot, aligned for `f32`.
     ///
     /// # Errors
@@ -239,7 +262,7 @@ pub trait Device: Sized + Send + 'static {
         self.download(src, dst);
     }
 
-    /// `count` parcels for `len` floats, which `from` fills and `to` empties.
+    /// `count` parcels for `len` activations, which `from` fills and `to` empties.
     ///
     /// # Errors
     /// If there is no memory left.
@@ -248,7 +271,7 @@ pub trait Device: Sized + Send + 'static {
     ) -> Result<Vec<Self::Parcel>, DeviceError>;
     /// Fills a parcel with the front of `src`; they leave while the device works on.
     fn pack(&mut self, src: &Self::Buffer, len: usize, parcel: &mut Self::Parcel);
-    /// Empties a parcel of `len` floats into the front of `dst`; what lies behind them is of no value.
+    /// Empties a parcel of `len` numbers into the front of `dst`; what lies behind them is of no value.
     fn unpack(&mut self, parcel: &mut Self::Parcel, len: usize, dst: &mut Self::Buffer);
 
     /// Allocates what `demand` needs beside buffers, before the first batch.
@@ -259,7 +282,7 @@ pub trait Device: Sized + Send + 'static {
         Ok(())
     }
     /// Bytes that [`Device::reserve`] takes.
-    fn reserved_bytes(_demand: &Demand) -> usize {
+    fn reserved_bytes(&self, _demand: &Demand) -> usize {
         0
     }
     /// A batch begins: `labels` are the classes of its first rows, the others do not count. A device that

@@ -120,7 +120,7 @@ impl<M: Memory> Towers<M> {
         let patience = patience.unwrap_or(D::PATIENCE);
         let count = devices.len();
         let free: Vec<_> = devices.iter().map(Device::memory).collect();
-        check_room::<D>(&free, net, train.batch)?;
+        check_room(&devices, &free, net, train.batch)?;
         let core = |(index, device)| Core::new(device, net, index, count, train);
         let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>();
         let mut cores = cores?;
@@ -276,13 +276,13 @@ impl<M: Memory> Towers<M> {
 
 /// Whether the parts fit into what is free of their devices' memory; several may be on one device.
 fn check_room<D: Device>(
-    free: &[Option<(String, usize)>], net: &Net, batch: usize,
+    devices: &[D], free: &[Option<(String, usize)>], net: &Net, batch: usize,
 ) -> Result<(), TowerError> {
     let count = free.len();
     for (device, free_bytes) in free.iter().flatten() {
         let here = |i: &usize| free[*i].as_ref().is_some_and(|(name, _)| name == device);
         let indices: Vec<usize> = (0..count).filter(here).collect();
-        let needs = indices.iter().map(|i| Needs::of::<D>(net, *i, count, batch));
+        let needs = indices.iter().map(|i| Needs::of(&devices[*i], net, *i, count, batch));
         let needs: Vec<Needs> = needs.collect();
         if needs.iter().map(Needs::sum).sum::<usize>() > *free_bytes {
             let all: Vec<_> = needs.iter().map(Needs::to_string).collect();
@@ -291,7 +291,7 @@ fn check_room<D: Device>(
                 free_bytes: *free_bytes,
                 batch,
                 needs: all.join(" MiB, and "),
-                fitting: largest_batch::<D>(net, &indices, count, *free_bytes, batch),
+                fitting: largest_batch(&devices[0], net, &indices, count, *free_bytes, batch),
             });
         }
     }

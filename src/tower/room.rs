@@ -62,7 +62,11 @@ impl<B> Room<B> {
         let layout = layout(net, index, part);
         let (weights, biases) = layer.first_weights(part, index, seed);
         let mut pair = |layout, floats: &[f32]| -> Result<[B; 2], DeviceError> {
-            let mut values = device.zeros(floats.len())?;
+            let mut values = if layout == BIAS {
+                device.zeros(floats.len())?
+            } else {
+                device.factors(floats.len())?
+            };
             device.upload_rows(layout, &mut values, floats);
             Ok([values, device.zeros(floats.len())?])
         };
@@ -77,10 +81,14 @@ impl<B> Room<B> {
             foreign: peers
                 .iter()
                 .filter(|_| rows > 0)
-                .map(|peer| device.zeros(layer.reads(*peer) * batch))
+                .map(|peer| device.activations(layer.reads(*peer) * batch))
                 .collect::<Result<_, _>>()?,
-            y: device.zeros(y_len * batch)?,
-            finished: apart.then(|| device.zeros(out_len * batch)).transpose()?,
+            y: if layer.head {
+                device.factors(y_len * batch)?
+            } else {
+                device.activations(y_len * batch)?
+            },
+            finished: apart.then(|| device.activations(out_len * batch)).transpose()?,
             weight,
             bias,
             layout,
@@ -209,6 +217,8 @@ pub(super) struct Lens {
     pub(super) rows: usize,
     pub(super) weights: usize,
     pub(super) y: usize,
+    /// As much of it as is an activation, and not logits.
+    pub(super) hidden: usize,
     /// What is handed on.
     pub(super) out: usize,
     /// What is handed on, where that is not `y`.
@@ -230,10 +240,12 @@ impl Lens {
         let (rows, side) = (layer.local_kernels(part), layer.side_handed_on());
         let (out, x, weights) = (rows * side * side, layer.reads(part), rows * layer.row_len());
         let computes = usize::from(rows > 0);
+        let y = rows * layer.side_out * layer.side_out;
         Self {
             rows,
             weights,
-            y: rows * layer.side_out * layer.side_out,
+            y,
+            hidden: if layer.head { 0 } else { y },
             out,
             finished: if layer.finish(part, &net.lrn).in_place() { 0 } else { out },
             x,
@@ -284,7 +296,8 @@ mod tests {
         let (net, parts) = (Net::new(&config, 3), [0, 1].map(|i| Part::of_device(i, 2, 2)));
         let mut cpu = Cpu::new("test", 1).expect("threads");
         for (i, layer) in net.layers.iter().enumerate() {
-            let room = Room::new(&mut cpu, &net, i, parts[0], &parts[1..], 1, 7).expect("memory");
+            let room =
+                Room::new(&mut cpu, &net, i, parts[0], &parts[1..], 1, 7).expect("memory");
             let after: Vec<_> = (0..room.ops.len()).map(|source| room.after(source)).collect();
             let wanted: &[Activation] = match &*layer.name {
                 "conv3" | "fc6" | "fc7" => &[Activation::None, Activation::Relu],

@@ -5,6 +5,7 @@ use super::{
     context::{Context, Event},
     launch::StepParams,
     memory::{Memory, Pinned},
+    numbers::Numbers,
 };
 use crate::{
     device::{Demand, DeviceError, Pictures},
@@ -137,8 +138,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(context: &Arc<Context>, demand: &Demand) -> Result<Self, DeviceError> {
-        let bytes = FeedBytes::of(demand);
+    pub(super) fn new(
+        context: &Arc<Context>, numbers: Numbers, demand: &Demand,
+    ) -> Result<Self, DeviceError> {
+        let bytes = FeedBytes::of(numbers, demand);
         Ok(Self {
             pictures: Memory::new(context, bytes.pictures)?,
             packed: Memory::new(context, bytes.packed)?,
@@ -160,13 +163,12 @@ pub(super) struct FeedBytes {
 }
 
 impl FeedBytes {
-    pub(super) fn of(demand: &Demand) -> Self {
-        use crate::ops::conv;
-        let floats = |len: usize| demand.batch * len * size_of::<f32>();
+    pub(super) fn of(numbers: Numbers, demand: &Demand) -> Self {
+        use crate::ops::conv::{Conv, cuda::packed_x_len};
         let first = demand.convs.first();
         Self {
-            pictures: floats(first.map_or(0, crate::ops::conv::Conv::x_len)),
-            packed: floats(first.map_or(0, conv::cuda::packed_x_len)),
+            pictures: demand.batch * first.map_or(0, Conv::x_len) * size_of::<f32>(),
+            packed: demand.batch * first.map_or(0, packed_x_len) * numbers.bytes(),
             labels: demand.batch * size_of::<u32>(),
             scores: demand.batch * size_of::<RowScore>(),
         }

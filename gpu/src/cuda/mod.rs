@@ -10,6 +10,7 @@
 pub mod probe;
 pub mod launch;
 pub mod layout;
+pub mod numbers;
 pub mod tile;
 pub mod images;
 pub mod libraries;
@@ -36,4 +37,5 @@ mod seeded;
 pub use board::Cuda;
 pub use buffer::Buffer;
 pub use memory::Pinned;
+pub use numbers::Numbers;
 pub use parcel::Parcel;

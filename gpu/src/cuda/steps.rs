@@ -4,6 +4,7 @@ use super::{
     batch::Batch,
     board::{ARRIVALS, BATCHES, Cuda},
     launch::StepParams,
+    numbers::Numbers,
 };
 use crate::{
     device::{Demand, DeviceError, Pictures, Progress, Step},
@@ -144,13 +145,13 @@ impl Cuda {
 }
 
 /// Bytes that the ops need, one after the other.
-pub(super) fn workspace_bytes(demand: &Demand) -> usize {
+pub(super) fn workspace_bytes(numbers: Numbers, demand: &Demand) -> usize {
     use crate::ops::{conv, finish, linear};
     let n = demand.batch;
-    let convs = demand.convs.iter().map(|op| conv::cuda::workspace_bytes(op, n));
+    let convs = demand.convs.iter().map(|op| conv::cuda::workspace_bytes(numbers, op, n));
     let linears = demand.linears.iter().map(|op| {
         let bias = linear::cuda::bias_workspace_bytes(n, op.outputs, 1);
-        linear::cuda::workspace_bytes(op, n).max(bias)
+        linear::cuda::workspace_bytes(numbers, op, n).max(bias)
     });
     let finishes = demand.finishes.iter().map(|op| finish::cuda::workspace_bytes(op, n));
     convs.chain(linears).chain(finishes).max().unwrap_or(0)

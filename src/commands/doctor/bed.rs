@@ -141,20 +141,20 @@ impl<'a, D: Device> Bed<'a, D> {
         let (layout, rows) = task.weights();
         let mut channels = |seed, (channels, area): (usize, usize)| {
             let len = n * channels * area;
-            let mut buffer = device.zeros(len)?;
+            let mut buffer = device.activations(len)?;
             if len > 0 {
                 device.upload_channels(channels, area, &mut buffer, &noise(seed, len));
             }
             Ok::<_, DeviceError>(buffer)
         };
         let (x, y) = (channels(1, x)?, channels(2, y)?);
-        let mut weights = |seed| {
+        let mut weights = |seed, factors: bool| {
             let len = rows * layout.len();
-            let mut buffer = device.zeros(len)?;
+            let mut buffer = if factors { device.factors(len)? } else { device.zeros(len)? };
             device.upload_rows(layout, &mut buffer, &noise(seed, len));
             Ok::<_, DeviceError>(buffer)
         };
-        let (w, v) = (weights(3)?, weights(4)?);
+        let (w, v) = (weights(3, true)?, weights(4, false)?);
         let mut b = device.zeros(rows)?;
         device.upload(&mut b, &noise(5, rows));
         let pictures = Pictures::from(pixels);
