@@ -68,6 +68,10 @@ pub struct Meta {
     /// How the layers are computed; empty before there were records.
     #[serde(default)]
     pub algorithms: Algorithms,
+    /// The CPU's instruction set, of which the rounding of sums depends; not told of GPUs, nor before it was
+    /// recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
 }
 
 /// Of the number of samples of each split and all their labels, little endian: whether two data sets
@@ -257,6 +261,7 @@ mod tests {
                 filter: "bilinear".into(),
                 labels_crc32: 5,
                 algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),
+                instructions: Some("avx2".into()),
                 config,
             },
         }

@@ -3,13 +3,14 @@
 use crate::{
     cli::{ComputeArgs, DeviceKind},
     config::Dtype,
+    log::warn,
     render::{Hint, Usage},
 };
 use anyhow::{Context as _, Result, ensure};
 use gpu::{
-    cpu::{Cores, Cpu},
+    cpu::{Cores, Cpu, Level},
     cuda::{
-        Cuda,
+        Cuda, Numbers,
         probe::{Found, Unusable, probe},
     },
 };
@@ -89,6 +90,13 @@ impl Share {
     /// # Errors
     /// If the operating system refuses a thread.
     pub fn cpus(self) -> Result<Vec<Cpu>> {
+        if self.threads > cores() {
+            warn(&format!(
+                "{} threads on {} cores take turns, which is slower than a thread a core",
+                self.threads,
+                cores()
+            ));
+        }
         let mut cores = Cores::allowed().filter(|cores| cores.count() == self.threads);
         let devices = (0..self.towers).map(|i| {
             // The first towers take what does not divide.
@@ -189,22 +197,29 @@ impl Choice {
         }
     }
 
+    /// The instruction set by which products of `dtype` are computed, of a CPU.
+    pub fn instructions(&self, dtype: Dtype) -> Option<&'static str> {
+        match self {
+            Self::Cpu { .. } => Some(Level::widest().name(dtype.into())),
+            Self::Cuda { .. } => None,
+        }
+    }
+
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
-    /// If one cannot be opened, or does not compute so.
+    /// If one cannot be opened.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
-                ensure!(
-                    dtype == Dtype::F32,
-                    Hint::new(
-                        "GPUs compute in f32 in this version",
-                        "pass --dtype f32, or --device cpu",
-                    )
-                );
-                let opened = gpus.iter().map(|gpu| Cuda::open(found, *gpu));
+                let numbers = match dtype {
+                    Dtype::F32 => Numbers::F32,
+                    Dtype::Bf16 => Numbers::Bf16,
+                };
+                let open =
+                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(numbers));
+                let opened = gpus.iter().map(open);
                 let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
                 Ok(Devices::Cuda(opened))
             }
@@ -223,7 +238,8 @@ impl Devices {
             (Self::Cpu(_), Choice::Cpu { share, instead }) => {
                 let instead = instead.as_ref().map_or(String::new(), |why| format!("; {why}"));
                 let Share { towers, threads, .. } = share;
-                format!("device: CPU, {threads} threads, {towers} tower actors{instead}")
+                let by = Level::widest().name(gpu::ops::Dtype::Bf16);
+                format!("device: CPU ({by}), {threads} threads, {towers} tower actors{instead}")
             }
             (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
         }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub patience: Option<Duration>,
     /// How the net is carried.
     pub share: Share,
+    /// The instruction set that it is computed by, of a CPU.
+    pub instructions: Option<String>,
     /// Where the pipeline and the towers are recorded.
     pub trace: Trace,
 }

@@ -356,6 +356,7 @@ impl<M: Memory> Trainer<M> {
                 filter: self.plan.source.filter().to_owned(),
                 labels_crc32: self.labels_crc32,
                 algorithms: Algorithms::of(&self.net),
+                instructions: self.plan.instructions.clone(),
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;

@@ -1,7 +1,7 @@
 //! Whatever a user gets wrong ends in one clear error: what, where, what to do.
 
 use crate::program::{Bench, checkpoints, fails, stderr, succeeds};
-use alexnet::{checkpoint::Checkpoint, weights::Tensor};
+use alexnet::{checkpoint::Checkpoint, devices::cores, weights::Tensor};
 use gpu::cuda::probe::{Unusable, probe};
 use pipeline::{
     dataset::{Dataset, Encoding},
@@ -218,6 +218,16 @@ fn without_a_driver_gpus_are_missing_politely_and_the_cpu_is_taken() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["driver"], serde_json::Value::Null);
     assert!(report["libraries"]["cuDNN"].is_boolean(), "{report}");
+}
+
+#[test]
+fn more_threads_than_cores_are_used_and_told() {
+    let bench = Bench::new();
+    let threads = (cores() + 1).to_string();
+    let args =
+        ["bench", "infer", "--preset", "demo", "--batch", "4", "--steps", "1", "--threads"];
+    let output = succeeds(bench.alexnet(&args).arg(&threads));
+    assert!(stderr(&output).contains(&format!("{threads} threads on")), "{output:?}");
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn checkpoint() -> Checkpoint {
             filter,
             labels_crc32: 7,
             algorithms: Algorithms::default(),
+            instructions: None,
         },
     }
 }

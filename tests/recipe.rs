@@ -70,7 +70,8 @@ fn the_layers_are_those_of_2012() {
         assert_eq!(numbers, (row.dropout, row.sigma, row.bias), "{name}");
         for devices in [1, 2] {
             let parts: Vec<_> = (0..devices).map(|i| Part::of_device(i, devices, 2)).collect();
-            let sources = |part: Part| if row.across { parts.clone() } else { vec![part] };
+            let reads = layer.reads_peers();
+            let sources = |part: Part| if reads { parts.clone() } else { vec![part] };
             let of = |part: &Part| -> usize {
                 sources(*part).iter().map(|source| macs(layer, *part, *source)).sum()
             };
@@ -84,11 +85,13 @@ fn the_layers_are_those_of_2012() {
 }
 
 #[test]
-fn fc8_lives_whole_on_the_first_tower_and_lrn_stays_within_one() {
+fn fc8_is_added_up_on_the_first_tower_and_lrn_stays_within_one() {
     let net = Net::new(&preset(), 1000);
     let parts = [0, 1].map(|i| Part::of_device(i, 2, 2));
     let head = net.layers.last().expect("fc8");
-    assert_eq!(parts.map(|part| head.local_kernels(part)), [1000, 0]);
+    assert_eq!(parts.map(|part| head.local_kernels(part)), [1000, 1000]);
+    assert_eq!(parts.map(|part| head.columns(part)), [(0, 2048), (2048, 2048)]);
+    assert_eq!(parts.map(|part| head.biases(part)), [(0, 1000), (0, 0)]);
     let lrn = |layer: usize, part| net.layers[layer].finish(part, &net.lrn).lrn.expect("LRN");
     let groups = |layer, part| (lrn(layer, part).channels, lrn(layer, part).groups);
     for (layer, channels) in [(0, 48), (1, 128)] {

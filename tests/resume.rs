@@ -153,8 +153,11 @@ fn a_resumed_run_computes_as_it_began() {
         |algorithms: &str| -> Algorithms { serde_json::from_str(algorithms).expect("JSON") };
     let plain = r#"{"conv2": ["im2col", "im2col", "im2col"], "fc6": "bf16"}"#;
     checkpoint.meta.algorithms = recorded(plain);
+    assert!(checkpoint.meta.instructions.is_some());
+    checkpoint.meta.instructions = Some("another".into());
     checkpoint.store(&path).expect("room");
-    succeeds(&mut bench.run("run", &["--resume", "--steps", "4"]));
+    let output = succeeds(&mut bench.run("run", &["--resume", "--steps", "4"]));
+    assert!(stderr(&output).contains("was computed by another until now"), "{output:?}");
     let after = bench.path("run").join("checkpoints/step-000000004.safetensors");
     let after = Checkpoint::load(&after).expect("a whole file").meta.algorithms;
     let text = serde_json::to_string(&after).expect("JSON");
@@ -183,7 +186,7 @@ fn resuming_needs_the_same_recipe_and_a_finished_run_stays_as_it_is() {
     let args =
         ["run", "--resume", "--out", "run", "--data", &shards, "--preset", "two-tower-2012"];
     fails(&mut bench.alexnet(&args), 1, &says);
-    let says = ["another recipe: train.rate was", "hint: leave these flags out"];
+    let says = ["another recipe: train.rate was", "hint: pass none of the recipe's flags"];
     fails(&mut bench.run("run", &["--resume", "--rate", "0.5"]), 1, &says);
     let says = [r#"another recipe: data.decode was "exact" and is "region""#];
     fails(&mut bench.run("run", &["--resume", "--decode", "region"]), 1, &says);

@@ -1,13 +1,14 @@
-//! At what rate activation, LRN and pooling go through the memory, beside an addition of as many floats:
+//! At what rate activation, LRN, pooling and dropout go through the memory, beside an addition of as many floats:
 //! `cargo bench -p gpu --bench finish -- [--towers 1|2] [--threads N] [--batch N] [--rounds N]`.
 //!
 //! Bytes are those that must move: forward the product in and what is handed on out; backward the
-//! gradient in, the product in and its gradient out. With two towers, one of them is measured.
+//! gradient in, the product in and its gradient out, which gives the bias's gradient, too. Dropout reads and
+//! writes what it masks, once, forward. With two towers, one of them is measured.
 
 use gpu::{
     cpu::{Buffer, Cpu},
     device::{Activation, Device as _},
-    ops::{finish::Finish, lrn::Lrn, pool::MaxPool},
+    ops::{dropout::Dropout, finish::Finish, lrn::Lrn, pool::MaxPool},
     random::philox,
 };
 use std::time::Instant;
@@ -114,4 +115,17 @@ fn main() {
         });
         println!("| {name} |{}", cells.collect::<String>());
     }
+    let units = 4096 / towers;
+    let op = Dropout { rate: 0.5, units, first_unit: 0, seed: 2012, layer: 5, step: 7 };
+    let (mut y, mut other) = (noise(&mut cpu, 1, n * units), noise(&mut cpu, 2, n * units));
+    let masked = best(rounds, || cpu.dropout(&op, n, &mut y));
+    let sum = best(rounds, || cpu.add(n * units, &y, &mut other));
+    let rate = |floats: usize, seconds: f64| (4 * floats * n * units) as f64 / 1e9 / seconds;
+    println!(
+        "| dropout of fc6 | {:.2} | {:.1} | | | {:.2} | {:.1} |",
+        1e3 * masked,
+        rate(2, masked),
+        1e3 * sum,
+        rate(3, sum)
+    );
 }

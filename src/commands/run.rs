@@ -60,7 +60,17 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let from = if args.resume { newest(&run, &config, source.as_ref())? } else { None };
     if let Some(from) = &from {
         choice = carried(args, choice, from.meta.share);
+        let now = choice.instructions(config.train.dtype);
+        if let (Some(before), Some(now)) = (&from.meta.instructions, now)
+            && before != now
+        {
+            warn(&format!(
+                "the run was computed by {before} until now, and this CPU has {now}: from here on its \
+                 numbers are those of a straight run to rounding only"
+            ));
+        }
     }
+    let instructions = choice.instructions(config.train.dtype).map(str::to_owned);
     let devices = choice.open(config.train.dtype)?;
     let (images, batch) = (source.len(Split::Train), config.train.batch);
     if steps_per_epoch(images, batch) == 0 {
@@ -92,6 +102,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         trace: trace.clone(),
         patience: args.patience.map(Duration::from_secs),
         share: choice.share(),
+        instructions,
     };
     let mut progress = Progress::new();
     let ended = supervise(
@@ -188,7 +199,8 @@ fn resumed(args: &RunArgs, flags: Config, stored: &Path) -> Result<Config> {
         differing.is_empty(),
         Hint::new(
             format!("the run was started with another recipe: {}", differing.join(", ")),
-            "leave these flags out, or start a new run with another --out",
+            "pass none of the recipe's flags (--preset and --config stand for all of it), or start a \
+             new run with another --out",
         )
     );
     Ok(config)

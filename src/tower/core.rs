@@ -14,7 +14,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError, Input, Pictures, Progress, Step, Sums},
+    device::{Device, DeviceError, Input, Pictures, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 use std::{collections::VecDeque, time::Duration};
@@ -38,6 +38,8 @@ pub struct Core<D: Device> {
     foreign_gradient: D::Buffer,
     /// The gradient from a peer: apart, since it may come while the other leaves.
     arrived: D::Buffer,
+    /// Logits from a peer.
+    logits: D::Buffer,
     dw: D::Buffer,
     db: D::Buffer,
     /// Batches begun.
@@ -77,6 +79,7 @@ impl<D: Device> Core<D> {
             gradient: device.activations(shared.gradient)?,
             foreign_gradient: device.activations(shared.foreign)?,
             arrived: device.activations(shared.foreign)?,
+            logits: device.zeros(shared.logits)?,
             dw: device.zeros(shared.dw)?,
             db: device.zeros(shared.db)?,
             turn: 0,
@@ -90,9 +93,10 @@ impl<D: Device> Core<D> {
         })
     }
 
-    /// Floats of the largest parcel.
+    /// Activations that the largest parcel has room for.
     pub fn parcel_len(&self) -> usize {
-        Shared::of(&self.net, self.part, self.devices - 1, self.batch).foreign
+        let shared = Shared::of(&self.net, self.part, self.devices - 1, self.batch);
+        shared.parcel(self.device.activation_bytes())
     }
 
     /// Replaces weights and velocities by `rows`, as [`Core::rows`] gives them.
@@ -112,9 +116,12 @@ impl<D: Device> Core<D> {
     }
 
     /// Probabilities of the last batch's first `valid` images, `[valid, classes]`; empty but on the
-    /// first part, where fc8 lives.
+    /// first part, which adds up the logits.
     pub fn probabilities(&mut self, valid: usize) -> Vec<f32> {
         let head = self.rooms.last().expect("a head");
+        if !self.part.leads() {
+            return vec![];
+        }
         let mut probabilities = vec![0.0; valid * head.y_len];
         self.device.download(&head.y, &mut probabilities);
         probabilities
@@ -167,17 +174,21 @@ impl<D: Device> Core<D> {
         self.device.begin(pictures, labels, step);
         self.forward(pass, pixels, exchange, &mut times, lap)?;
         let (n, classes) = (self.batch, self.net.classes);
-        let head = self.rooms.last_mut().expect("a head");
-        if head.computes() {
+        let leads = self.part.leads();
+        if leads {
+            let head = self.rooms.last_mut().expect("a head");
             self.device.softmax(n, classes, labels, &mut head.y);
         }
         times.forward += lap("forward");
         self.device.turn();
         if let Pass::Train { rate, .. } = pass {
-            let head = self.rooms.last_mut().expect("a head");
-            if head.computes() {
+            if leads {
+                let head = self.rooms.last_mut().expect("a head");
                 self.device.softmax_backward(n, classes, labels, &mut head.y);
             }
+            times.backward += lap("backward");
+            self.hand_out(exchange)?;
+            times.exchange += lap("exchange");
             for i in (0..self.rooms.len()).rev() {
                 self.backward_layer(i, pixels, rate, exchange, &mut times, lap)?;
             }
@@ -201,7 +212,7 @@ impl<D: Device> Core<D> {
     }
 
     /// The score of the oldest batch that was not asked for, which must be done: the first part's to
-    /// tell, where fc8 lives.
+    /// tell, which adds up the logits.
     pub fn score(&mut self) -> Score {
         let scored = self.scored;
         self.scored += 1;
@@ -234,6 +245,7 @@ impl<D: Device> Core<D> {
         }
     }
 
+    /// Layer by layer, then the logits.
     fn forward(
         &mut self, pass: Pass, pixels: &[f32], exchange: &mut Exchange<D::Parcel>,
         times: &mut Times, lap: &mut dyn FnMut(&'static str) -> f64,
@@ -243,34 +255,23 @@ impl<D: Device> Core<D> {
             let tag = Tag { turn: self.turn, layer: i, backward: false };
             let (before, rest) = self.rooms.split_at_mut(i);
             let room = &mut rest[0];
-            if let Some(before) = before.last().filter(|_| room.layer.across) {
+            if let Some(before) = before.last().filter(|_| room.layer.reads_peers()) {
                 // What the peers read leaves before the local work, which it then overlaps.
                 let (own, len) = (before.out(), before.out_len * n);
                 for peer in 0..exchange.peers() {
-                    if !room.layer.head || exchange.device_of(peer) == 0 {
-                        exchange
-                            .send(peer, tag, |parcel| self.device.pack(own, len, parcel))?;
-                    }
+                    exchange.send(peer, tag, |parcel| self.device.pack(own, len, parcel))?;
                 }
                 times.exchange += lap("exchange");
             }
-            let own = read(before.last(), pixels);
-            if !room.computes() {
-                continue;
-            }
-            let w = &room.weight[0];
-            let to = Sums::with(&room.bias[0]).then(room.after(0));
-            Room::multiply(&room.ops[0], &mut self.device, n, own, w, to, &mut room.y);
+            room.multiply_own(&mut self.device, n, read(before.last(), pixels));
             times.forward += lap("forward");
             for peer in 0..room.foreign.len() {
-                let (to, len) = (Sums::more().then(room.after(1 + peer)), room.x_len * n);
-                let x = &mut room.foreign[peer];
+                let (len, x) = (room.x_len * n, &mut room.foreign[peer]);
                 exchange.receive(peer, tag, |parcel| self.device.unpack(parcel, len, x))?;
                 self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
                 self.unpacked += 1;
                 times.exchange += lap("exchange");
-                let (op, x) = (&room.ops[1 + peer], Input::Buffer(&*x));
-                Room::multiply(op, &mut self.device, n, x, w, to, &mut room.y);
+                room.multiply_foreign(peer, &mut self.device, n);
                 times.forward += lap("forward");
             }
             if let Some(finished) = &mut room.finished {
@@ -287,7 +288,48 @@ impl<D: Device> Core<D> {
             }
             times.forward += lap("forward");
         }
+        self.add_up(exchange)?;
+        times.exchange += lap("exchange");
         Ok(())
+    }
+
+    /// The first part adds what the head gave on the others to its own.
+    fn add_up(&mut self, exchange: &mut Exchange<D::Parcel>) -> Result<(), ExchangeError> {
+        let (tag, room) = (self.head_tag(false), self.rooms.last_mut().expect("a head"));
+        let (len, device) = (room.y_len * self.batch, &mut self.device);
+        for peer in 0..exchange.peers() {
+            if self.part.leads() {
+                let arrived = &mut self.logits;
+                exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, arrived))?;
+                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
+                self.unpacked += 1;
+                device.add(len, arrived, &mut room.y);
+            } else if exchange.device_of(peer) == 0 {
+                exchange.send(peer, tag, |parcel| device.pack(&room.y, len, parcel))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of the logits, which the first part has, goes to all.
+    fn hand_out(&mut self, exchange: &mut Exchange<D::Parcel>) -> Result<(), ExchangeError> {
+        let (tag, room) = (self.head_tag(true), self.rooms.last_mut().expect("a head"));
+        let (len, device) = (room.y_len * self.batch, &mut self.device);
+        for peer in 0..exchange.peers() {
+            if self.part.leads() {
+                exchange.send(peer, tag, |parcel| device.pack(&room.y, len, parcel))?;
+            } else if exchange.device_of(peer) == 0 {
+                let y = &mut room.y;
+                exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, y))?;
+                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
+                self.unpacked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn head_tag(&self, backward: bool) -> Tag {
+        Tag { turn: self.turn, layer: self.rooms.len() - 1, backward }
     }
 
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
@@ -302,55 +344,45 @@ impl<D: Device> Core<D> {
         let room = &mut rest[0];
         let device = &mut self.device;
         let d = &mut self.gradient;
-        if room.computes() {
-            if room.layer.head {
-                device.bias_backward(n, room.rows, 1, &room.y, &mut self.db);
-            } else {
-                // Zero where the unit was dropped, as at every zero of a ReLU.
-                device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
-            }
-            times.backward += lap("backward");
-            // The peers' gradients leave first: they travel during the local work.
-            for peer in 0..room.foreign.len() {
-                let dx = &mut self.foreign_gradient;
-                room.data_gradient(1 + peer, device, n, dx);
-                times.backward += lap("backward");
-                // Towers are alike: a peer's share is as long as our own.
-                let len = room.x_len * n;
-                exchange.send(peer, tag, |parcel| device.pack(dx, len, parcel))?;
-                times.exchange += lap("exchange");
-            }
-            if i > 0 {
-                room.data_gradient(0, device, n, d);
-            }
-            let own = read(before.last(), pixels);
-            room.weight_gradient(device, n, own, &mut self.dw);
-            times.backward += lap("backward");
-            // The weights have been read for the last time.
-            let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
-            room.update_weights(device, n, own, &sgd, &self.dw);
-            let [w, v] = &mut room.bias;
-            device.sgd(&Sgd { decay: 0.0, ..sgd }, room.rows, &self.db, v, w);
-            times.update += lap("update");
+        if !room.layer.head {
+            // Zero where the unit was dropped, as at every zero of a ReLU.
+            device.finish_backward(&room.finish, n, d, &mut room.y, &mut self.db);
+        } else if room.biases > 0 {
+            device.bias_backward(n, room.biases, 1, &room.y, &mut self.db);
         }
-        if room.layer.across && self.devices > 1 {
+        times.backward += lap("backward");
+        // The peers' gradients leave first: they travel during the local work.
+        for peer in 0..room.foreign.len() {
+            let dx = &mut self.foreign_gradient;
+            room.data_gradient(1 + peer, device, n, dx);
+            times.backward += lap("backward");
+            // Towers are alike: a peer's share is as long as our own.
             let len = room.x_len * n;
-            let mut own = room.computes(); // there is a gradient of our own to add to
-            for peer in 0..exchange.peers() {
-                if room.layer.head && exchange.device_of(peer) != 0 {
-                    continue; // carries none of the head
-                }
-                let dx = if own { &mut self.arrived } else { &mut *d };
-                exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, dx))?;
-                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
-                self.unpacked += 1;
-                if own {
-                    device.add(len, &self.arrived, d);
-                }
-                own = true;
-            }
+            exchange.send(peer, tag, |parcel| device.pack(dx, len, parcel))?;
             times.exchange += lap("exchange");
         }
+        if i > 0 {
+            room.data_gradient(0, device, n, d);
+        }
+        let own = read(before.last(), pixels);
+        room.weight_gradient(device, n, own, &mut self.dw);
+        times.backward += lap("backward");
+        // The weights have been read for the last time.
+        let sgd = Sgd { rate, momentum: self.train.momentum, decay: self.train.decay };
+        room.update_weights(device, n, own, &sgd, &self.dw);
+        if room.biases > 0 {
+            let [w, v] = &mut room.bias;
+            device.sgd(&Sgd { decay: 0.0, ..sgd }, room.biases, &self.db, v, w);
+        }
+        times.update += lap("update");
+        for peer in 0..room.foreign.len() {
+            let (len, arrived) = (room.x_len * n, &mut self.arrived);
+            exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, arrived))?;
+            self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
+            self.unpacked += 1;
+            device.add(len, arrived, d);
+        }
+        times.exchange += lap("exchange");
         Ok(())
     }
 }

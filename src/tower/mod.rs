@@ -169,7 +169,7 @@ impl<M: Memory> Towers<M> {
                 unreachable!("replies come in the order of the work")
             };
             match &mut whole {
-                None => whole = Some((outcome, probabilities)), // fc8 lives on the first
+                None => whole = Some((outcome, probabilities)), // the first adds up the logits
                 Some((whole, _)) => whole.times.add(&outcome.times),
             }
         }

@@ -15,6 +15,8 @@ pub(super) struct Shared {
     pub(super) gradient: usize,
     /// Of what crosses.
     pub(super) foreign: usize,
+    /// Of the logits, which cross in `f32`.
+    pub(super) logits: usize,
     pub(super) dw: usize,
     pub(super) db: usize,
 }
@@ -30,18 +32,24 @@ impl Shared {
         let hidden = most(|lens| if lens.reads_image { 0 } else { lens.x });
         Self {
             gradient: most(|lens| lens.out).max(hidden) * batch,
-            foreign: most(|lens| if lens.across { lens.x } else { 0 }) * batch,
+            foreign: most(|lens| lens.crosses) * batch,
+            logits: if peers > 0 { net.classes * batch } else { 0 },
             dw: most(|lens| lens.dw),
             db: most(|lens| lens.rows),
         }
+    }
+
+    /// Activations of `width` bytes each that a parcel has room for.
+    pub(super) fn parcel(&self, width: usize) -> usize {
+        self.foreign.max(self.logits * size_of::<f32>() / width)
     }
 }
 
 /// What the layers of `part` will ask of their device.
 pub(super) fn demand(net: &Net, part: Part, peers: &[Part], batch: usize) -> Demand {
     let mut demand = Demand { batch, classes: net.classes, ..Demand::default() };
-    for layer in net.layers.iter().filter(|layer| layer.local_kernels(part) > 0) {
-        let peers = if layer.across { peers } else { &[] };
+    for layer in &net.layers {
+        let peers = if layer.reads_peers() { peers } else { &[] };
         for source in std::iter::once(&part).chain(peers) {
             match layer.op(part, *source) {
                 Op::Conv(op) => demand.convs.push(op),
@@ -84,16 +92,16 @@ impl Needs {
         let shared = Shared::of(net, part, peers.len(), batch);
         let floats = |floats: usize| floats * size_of::<f32>();
         let (width, factor) = (device.activation_bytes(), device.factor_bytes());
-        let values = sum(|lens| lens.weights) * factor + floats(sum(|lens| lens.rows));
-        let velocities = floats(sum(|lens| lens.weights + lens.rows));
+        let values = sum(|lens| lens.weights) * factor + floats(sum(|lens| lens.biases));
+        let velocities = floats(sum(|lens| lens.weights + lens.biases));
         let hidden = sum(|lens| lens.hidden + lens.finished + lens.foreign);
         let logits = sum(|lens| lens.y - lens.hidden);
         Self {
             weights: values + velocities,
             activations: batch * (hidden * width + logits * factor),
             gradients: (shared.gradient + 2 * shared.foreign) * width
-                + floats(shared.dw + shared.db),
-            parcels: peers.len() * PARCELS_MAX * shared.foreign * width,
+                + floats(shared.dw + shared.db + shared.logits),
+            parcels: peers.len() * PARCELS_MAX * shared.parcel(width) * width,
             workspace: device.reserved_bytes(&demand(net, part, &peers, batch)),
         }
     }

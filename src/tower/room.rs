@@ -6,7 +6,7 @@ use gpu::{
     ops::{finish::Finish, sgd::Sgd},
 };
 
-/// One named tensor's rows that a part holds, with their velocity.
+/// What a part holds of one named tensor, with its velocity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     /// `conv1.weight`, `conv1.bias`, ...
@@ -17,12 +17,11 @@ pub struct Rows {
     pub velocity: Vec<f32>,
 }
 
-/// A layer's weights, velocity and activations on the device. A part that does not carry the head
-/// has a room for it all the same, with nothing in it.
+/// A layer's weights, velocity and activations on the device.
 #[derive(Debug)]
 pub(super) struct Room<B> {
     pub(super) layer: Layer,
-    /// One per source: own first, then the peers in the exchange's order.
+    /// One per source: own first, then, where the layer reads them, the peers in the exchange's order.
     pub(super) ops: Vec<Op>,
     /// How a row of the weights lies in a checkpoint.
     layout: RowLayout,
@@ -30,7 +29,7 @@ pub(super) struct Room<B> {
     pub(super) finish: Finish,
     /// Values and velocity, `[rows, ...]`.
     pub(super) weight: [B; 2],
-    /// Values and velocity, `[rows]`.
+    /// Values and velocity, `[biases]`.
     pub(super) bias: [B; 2],
     /// The peers' activations, read by this layer.
     pub(super) foreign: Vec<B>,
@@ -38,8 +37,10 @@ pub(super) struct Room<B> {
     pub(super) y: B,
     /// What is handed on, where that is not `y`.
     pub(super) finished: Option<B>,
-    /// Kernels held here.
+    /// Kernels computed here.
     pub(super) rows: usize,
+    /// As many, or none where another part has the bias.
+    pub(super) biases: usize,
     /// Floats per image of `y`.
     pub(super) y_len: usize,
     /// Floats per image that the layer hands on.
@@ -57,7 +58,7 @@ impl<B> Room<B> {
         let layer = net.layers[index].clone();
         let Lens { rows, y: y_len, out: out_len, x: x_len, .. } =
             Lens::of(net, index, part, peers.len());
-        let peers = if layer.across { peers } else { &[] };
+        let peers = if layer.reads_peers() { peers } else { &[] };
         let sources = std::iter::once(part).chain(peers.iter().copied());
         let layout = layout(net, index, part);
         let (weights, biases) = layer.first_weights(part, index, seed);
@@ -72,7 +73,7 @@ impl<B> Room<B> {
         };
         let (weight, bias) = (pair(layout, &weights)?, pair(BIAS, &biases)?);
         let finish = layer.finish(part, &net.lrn);
-        let apart = rows > 0 && !finish.in_place();
+        let apart = !finish.in_place();
         // Then what was dropped has no gradient, either, and need not be masked again.
         let hides = finish.in_place() && finish.activation == Activation::Relu;
         assert!(layer.dropout == 0.0 || hides, "{}: dropout goes with a ReLU", layer.name);
@@ -80,7 +81,6 @@ impl<B> Room<B> {
             ops: sources.map(|source| layer.op(part, source)).collect(),
             foreign: peers
                 .iter()
-                .filter(|_| rows > 0)
                 .map(|peer| device.activations(layer.reads(*peer) * batch))
                 .collect::<Result<_, _>>()?,
             y: if layer.head {
@@ -94,6 +94,7 @@ impl<B> Room<B> {
             layout,
             finish,
             rows,
+            biases: biases.len(),
             y_len,
             out_len,
             x_len,
@@ -111,26 +112,29 @@ impl<B> Room<B> {
         self.finished.as_mut().unwrap_or(&mut self.y)
     }
 
-    /// Whether this part carries any of the layer.
-    pub(super) fn computes(&self) -> bool {
-        self.rows > 0
+    /// The product of what the part has itself, `x`, with the bias.
+    pub(super) fn multiply_own<D: Device<Buffer = B>>(
+        &mut self, device: &mut D, n: usize, x: Input<'_, B>,
+    ) {
+        let bias = (self.biases > 0).then_some(&self.bias[0]);
+        let to = Sums { bias, accumulate: false, activation: self.after(0) };
+        multiply(&self.ops[0], device, n, x, &self.weight[0], to, &mut self.y);
     }
 
     /// What source `source`'s product ends with: the last one's with the activation, where that is all
     /// that follows.
-    pub(super) fn after(&self, source: usize) -> Activation {
+    fn after(&self, source: usize) -> Activation {
         let last = source + 1 == self.ops.len() && self.finish.in_place();
         if last { self.finish.activation } else { Activation::None }
     }
 
-    /// One source's share of the product, from its activations `x`, to `y`.
-    pub(super) fn multiply<D: Device<Buffer = B>>(
-        op: &Op, device: &mut D, n: usize, x: Input<'_, B>, w: &B, to: Sums<'_, B>, y: &mut B,
+    /// Adds the product of a peer's activations.
+    pub(super) fn multiply_foreign<D: Device<Buffer = B>>(
+        &mut self, peer: usize, device: &mut D, n: usize,
     ) {
-        match op {
-            Op::Conv(op) => device.conv_forward(op, n, x, w, to, y),
-            Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, to, y),
-        }
+        let (op, x) = (&self.ops[1 + peer], Input::Buffer(&self.foreign[peer]));
+        let to = Sums::more().then(self.after(1 + peer));
+        multiply(op, device, n, x, &self.weight[0], to, &mut self.y);
     }
 
     /// The gradient of source `source`'s activations, to `dx`, from that of the product.
@@ -173,16 +177,17 @@ impl<B> Room<B> {
         }
     }
 
-    /// The rows held here: the weight's, then the bias's.
+    /// What is held here of the weight, then of the bias.
     pub(super) fn rows<D: Device<Buffer = B>>(&self, device: &mut D) -> [Rows; 2] {
-        let mut rows = |layout: RowLayout, pair: &[B; 2], what: &str| {
-            let len = self.rows * layout.len();
+        let mut rows = |count: usize, layout: RowLayout, pair: &[B; 2], what: &str| {
+            let len = count * layout.len();
             let (mut values, mut velocity) = (vec![0.0; len], vec![0.0; len]);
             device.download_rows(layout, &pair[0], &mut values);
             device.download_rows(layout, &pair[1], &mut velocity);
             Rows { name: format!("{}.{what}", self.layer.name), values, velocity }
         };
-        [rows(self.layout, &self.weight, "weight"), rows(BIAS, &self.bias, "bias")]
+        let weight = rows(self.rows, self.layout, &self.weight, "weight");
+        [weight, rows(self.biases, BIAS, &self.bias, "bias")]
     }
 
     /// Replaces what [`Room::rows`] returns.
@@ -213,8 +218,9 @@ impl<B> Room<B> {
 /// What a room holds, in floats: of an image, but for the weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lens {
-    /// Kernels held here.
+    /// Kernels computed here.
     pub(super) rows: usize,
+    pub(super) biases: usize,
     pub(super) weights: usize,
     pub(super) y: usize,
     /// As much of it as is an activation, and not logits.
@@ -227,9 +233,10 @@ pub(super) struct Lens {
     pub(super) x: usize,
     /// The peers' activations.
     pub(super) foreign: usize,
+    /// Of a parcel.
+    pub(super) crosses: usize,
     /// Of the gradient that is kept until the update.
     pub(super) dw: usize,
-    pub(super) across: bool,
     pub(super) reads_image: bool,
 }
 
@@ -238,20 +245,21 @@ impl Lens {
     pub(super) fn of(net: &Net, index: usize, part: Part, peers: usize) -> Self {
         let layer = &net.layers[index];
         let (rows, side) = (layer.local_kernels(part), layer.side_handed_on());
-        let (out, x, weights) = (rows * side * side, layer.reads(part), rows * layer.row_len());
-        let computes = usize::from(rows > 0);
+        let (out, x, weights) =
+            (rows * side * side, layer.reads(part), rows * layer.columns(part).1);
         let y = rows * layer.side_out * layer.side_out;
         Self {
             rows,
+            biases: layer.biases(part).1,
             weights,
             y,
             hidden: if layer.head { 0 } else { y },
             out,
             finished: if layer.finish(part, &net.lrn).in_place() { 0 } else { out },
             x,
-            foreign: if layer.across { computes * peers * x } else { 0 },
+            foreign: if layer.reads_peers() { peers * x } else { 0 },
+            crosses: layer.crosses(part),
             dw: if layer.conv.is_some() { weights } else { 0 },
-            across: layer.across,
             reads_image: layer.reads_image,
         }
     }
@@ -267,13 +275,24 @@ fn layout(net: &Net, index: usize, part: Part) -> RowLayout {
         let (channels, window) = (layer.shape[1], layer.shape[2]);
         return RowLayout { blocks: 1, channels, pixels: window * window };
     }
-    // A linear layer reads what the layer before hands on, of each part in turn.
+    // A linear layer reads what the layer before hands on, of each part in turn or of its own.
     let pixels = index.checked_sub(1).map_or(1, |before| {
         let side = net.layers[before].side_handed_on();
         side * side
     });
-    let blocks = part.of / part.count;
-    RowLayout { blocks, channels: layer.row_len() / (blocks * pixels), pixels }
+    let blocks = if layer.reads_peers() { part.of / part.count } else { 1 };
+    RowLayout { blocks, channels: layer.columns(part).1 / (blocks * pixels), pixels }
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of the device's calls")]
+fn multiply<D: Device>(
+    op: &Op, device: &mut D, n: usize, x: Input<'_, D::Buffer>, w: &D::Buffer,
+    to: Sums<'_, D::Buffer>, y: &mut D::Buffer,
+) {
+    match op {
+        Op::Conv(op) => device.conv_forward(op, n, x, w, to, y),
+        Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, to, y),
+    }
 }
 
 fn on_device<B>(input: Input<'_, B>) -> &B {
@@ -302,7 +321,6 @@ mod tests {
             let wanted: &[Activation] = match &*layer.name {
                 "conv3" | "fc6" | "fc7" => &[Activation::None, Activation::Relu],
                 "conv4" => &[Activation::Relu],
-                "fc8" => &[Activation::None; 2],
                 _ => &[Activation::None],
             };
             assert_eq!(after, wanted, "{}", layer.name);

@@ -41,7 +41,7 @@ pub enum StepError {
     },
 }
 
-/// What a batch gave. The score is the first part's to tell: fc8 lives there.
+/// What a batch gave. The score is the first part's to tell, which adds up the logits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Outcome {
     /// Loss and hits.

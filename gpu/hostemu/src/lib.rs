@@ -21,6 +21,7 @@ use std::{
 
 /// The schedule of a launch, and whether it is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct How {
     /// Every access to memory is followed: some 50 times slower.
     pub checked: bool,

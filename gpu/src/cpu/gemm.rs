@@ -6,7 +6,7 @@
 use super::{
     Level, Pool,
     tile::{Product, Strides},
-    vector::{Kernel, Simd},
+    vector::{Kernel, Simd, prefetch},
 };
 
 /// Rows of `a` in a block.
@@ -186,13 +186,16 @@ impl Kernel for Rows<'_> {
         let Self { size: (m, n, k), a, packed, add, c, c_row, room } = self;
         let width = VECTORS * L;
         let (edge, room) = room.split_at_mut(ROWS * width);
+        let panels = n.div_ceil(width);
         for row in (0..m).step_by(ROWS) {
             let rows = ROWS.min(m - row);
             for term in (0..k).step_by(TERMS) {
                 let terms = TERMS.min(k - term);
                 let a_at = pack_rows(a.from(row, term), rows, terms, room);
                 let add = add || term > 0;
+                let next = Ahead::of((m, k), a, (row, term), (ROWS, TERMS));
                 for (panel, packed) in packed.chunks_exact(k * width).enumerate() {
+                    next.fetch(panel, panels);
                     let left = n - panel * width;
                     let c = &mut c[row * c_row + panel * width..];
                     let product = |vectors, c, c_at, add| Product {
@@ -215,6 +218,43 @@ impl Kernel for Rows<'_> {
                     product(left.div_ceil(L), edge, at, false).run(s);
                     take_edge(&edge[..rows * width], width, c, c_row, left, add);
                 }
+            }
+        }
+    }
+}
+
+/// The block of `a` after the one in use: it is fetched from memory while that is multiplied.
+pub(super) struct Ahead<'a> {
+    a: &'a [f32],
+    /// Runs of neighbours, how long they are, and from one to the next.
+    runs: usize,
+    len: usize,
+    apart: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// After the block at `(row, term)`, of blocks of `(rows, terms)` of `a[m, k]`.
+    pub(super) fn of(
+        (m, k): (usize, usize), a: Matrix<'a>, (row, term): (usize, usize),
+        (rows, terms): (usize, usize),
+    ) -> Self {
+        let (row, term) = if term + terms < k { (row, term + terms) } else { (row + rows, 0) };
+        if row >= m {
+            return Self { a: &[], runs: 0, len: 0, apart: 0 };
+        }
+        let (rows, terms, a) = (rows.min(m - row), terms.min(k - term), a.from(row, term));
+        let (runs, len, apart) =
+            if a.col == 1 { (rows, terms, a.row) } else { (terms, rows, a.col) };
+        Self { a: a.data, runs, len, apart }
+    }
+
+    /// Fetches one of `parts` of it.
+    #[inline(always)]
+    pub(super) fn fetch(&self, part: usize, parts: usize) {
+        for run in part * self.runs / parts..(part + 1) * self.runs / parts {
+            let from = self.a.as_ptr().wrapping_add(run * self.apart);
+            for at in (0..self.len + LINE - 1).step_by(LINE) {
+                prefetch(from.wrapping_add(at.min(self.len - 1)));
             }
         }
     }

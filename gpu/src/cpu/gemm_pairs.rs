@@ -3,7 +3,7 @@
 
 use super::{
     Pool,
-    gemm::{Matrix, Size, VECTORS, take_edge},
+    gemm::{Ahead, Matrix, Size, VECTORS, take_edge},
     pairs::{Product, Repeat},
     simd::Level,
     tile::Strides,
@@ -133,7 +133,13 @@ impl Kernel for Rows<'_> {
                 let terms = (2 * PAIRS).min(k - term);
                 let at = pack_rows(s, a.from(row, term), rows, terms, room);
                 let add = add || term > 0;
+                // Columns' runs are short: to fetch them costs as much as to wait for them.
+                let next =
+                    (a.col == 1).then(|| Ahead::of((m, k), a, (row, term), (ROWS, 2 * PAIRS)));
                 for (panel, packed) in packed.chunks_exact(k.div_ceil(2) * width).enumerate() {
+                    if let Some(next) = &next {
+                        next.fetch(panel, n.div_ceil(width));
+                    }
                     let left = n - panel * width;
                     let vectors = VECTORS.min(left.div_ceil(L));
                     let c = &mut c[row * c_row + panel * width..];

@@ -1,5 +1,7 @@
 //! Which instruction sets this CPU has.
 
+use crate::ops::Dtype;
+
 /// An instruction set that this CPU has. Only [`Level::all`] and [`Level::widest`] make one, so
 /// holding it is the proof that its instructions may be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,21 @@ impl Level {
         #[cfg(not(target_arch = "x86_64"))]
         let has = false;
         has
+    }
+
+    /// The name of what products of `dtype` are computed by, which decides how their sums are rounded.
+    pub fn name(self, dtype: Dtype) -> &'static str {
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = dtype;
+        match self.0 {
+            Set::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16 if dtype == Dtype::Bf16 => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 | Set::Avx512Bf16 => "avx512",
+        }
     }
 
     /// The widest of this CPU.

@@ -50,7 +50,7 @@ impl Cuda {
         if activation != Activation::Relu {
             let numbers = y.numbers();
             activation::cuda::forward(numbers, activation, len, y.ptr(), &mut |l| {
-                self.launch(&l)
+                self.launch(&l);
             });
         }
     }

@@ -62,6 +62,8 @@ struct Report {
     roofline_images_per_s: f64,
     /// Of the median step.
     images_per_s: f64,
+    /// Of the mean step, of which `seconds` are parts.
+    step_seconds: f64,
     share_of_roofline: f64,
     /// Anonymous memory after the last step, less the ring's slots.
     memory_mib: Option<u64>,
@@ -99,6 +101,7 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let memory_mib = anonymous_mib().map(|mib| mib.saturating_sub(ring_mib));
     // The machine may have been faster before or after: the bound is the higher one.
     let peak_gflops = before.max(peak());
+    let step_seconds = seconds.iter().sum::<f64>() / seconds.len() as f64;
     seconds.sort_by(f64::total_cmp);
     let images_per_s = config.train.batch as f64 / seconds[seconds.len() / 2];
     let flop = match what {
@@ -119,6 +122,7 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
         gflop_per_image,
         roofline_images_per_s,
         images_per_s,
+        step_seconds,
         share_of_roofline: images_per_s / roofline_images_per_s,
         memory_mib,
         ring_mib,
@@ -160,7 +164,7 @@ fn steps<M: Memory>(
 }
 
 fn table(report: &Report) -> String {
-    let step = report.batch as f64 / report.images_per_s;
+    let step = report.step_seconds;
     let t = &report.seconds;
     let parts = [
         ("data", t.data),
@@ -178,7 +182,7 @@ fn table(report: &Report) -> String {
         "{}, {}: batch {}, {} towers on {} threads, {} steps\n\
          {:.1} images/s, {:.0} % of the roofline of {:.1} ({:.0} GFLOP/s over {:.3} GFLOP an image)\n\
          memory {memory}, and {} MiB of slots\n\
-         step         {:7.1} ms{parts}",
+         mean step    {:7.1} ms{parts}",
         report.preset,
         report.dtype,
         report.batch,

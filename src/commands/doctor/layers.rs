@@ -88,7 +88,7 @@ fn tasks(net: &Net) -> Vec<(String, Task)> {
     let mut pixels = 1;
     let mut largest = 0;
     for layer in &net.layers {
-        let peers = if layer.across { net.towers } else { 1 };
+        let peers = if layer.reads_peers() { net.towers } else { 1 };
         for source in 0..peers {
             for pass in Pass::ALL {
                 if layer.reads_image && pass == Pass::BackwardData {
