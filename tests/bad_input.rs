@@ -140,7 +140,7 @@ fn a_checkpoint_of_another_net_or_other_classes_is_refused() {
         .expect("room");
     let args = ["run", "--preset", "demo", "--resume", "--out", "run", "--data", &shards];
     let mut wider = bench.alexnet(&args);
-    let says = ["another recipe: fc was", "hint: leave these flags out"];
+    let says = ["another recipe: fc was", "hint: pass none of the recipe's flags"];
     fails(wider.arg("--config").arg(bench.path("wider.toml")), 1, &says);
 
     // Another class list: a class of another name.

@@ -29,6 +29,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gpu::device::{Device, DeviceError};
 use pipeline::{
+    feed::Feed,
     ring::{Memory, Ready},
     thread::Joined,
     trace::Trace,
@@ -86,13 +87,15 @@ struct Tower<M> {
 }
 
 /// All towers of a net. Dropped, they finish what they have and are joined.
-pub struct Towers<M> {
+pub struct Towers<M: Memory> {
     actors: Vec<Tower<M>>,
     net: Net,
     poison: Poison,
+    /// Dropped after the actors: freeing slots' memory waits for a GPU, however long that takes.
+    kept: Vec<Feed<M>>,
 }
 
-impl<M> std::fmt::Debug for Towers<M> {
+impl<M: Memory> std::fmt::Debug for Towers<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Towers").field("devices", &self.actors.len()).finish_non_exhaustive()
     }
@@ -141,7 +144,12 @@ impl<M: Memory> Towers<M> {
                 .map_err(|source| TowerError::Thread { tower: index, source })?;
             towers.push(Tower { mailbox, replies, _thread: thread });
         }
-        Ok(Self { actors: towers, net: net.clone(), poison })
+        Ok(Self { actors: towers, net: net.clone(), poison, kept: vec![] })
+    }
+
+    /// Keeps a feed, whose batches towers may still hold, until they are gone: for one that goes no further.
+    pub fn outlive(&mut self, feed: Feed<M>) {
+        self.kept.push(feed);
     }
 
     /// Hands a batch to every tower. At most [`BATCHES_IN_FLIGHT`] may wait for their outcome.

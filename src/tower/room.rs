@@ -284,7 +284,6 @@ fn layout(net: &Net, index: usize, part: Part) -> RowLayout {
     RowLayout { blocks, channels: layer.columns(part).1 / (blocks * pixels), pixels }
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of the device's calls")]
 fn multiply<D: Device>(
     op: &Op, device: &mut D, n: usize, x: Input<'_, D::Buffer>, w: &D::Buffer,
     to: Sums<'_, D::Buffer>, y: &mut D::Buffer,

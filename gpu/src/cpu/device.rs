@@ -206,30 +206,37 @@ impl Device for Cpu {
         &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
         y: &mut Buffer,
     ) {
-        let x = floats(x);
-        let (b, accumulate) = (to.bias.map(|b| &b[..]), to.accumulate);
+        let (x, w) = (first(floats(x), n * op.x_len()), first(w, op.w_len()));
+        let (b, y) = (to.bias.map(|b| first(b, op.kernels)), first_mut(y, n * op.y_len()));
         let algorithm = op.algorithm(Pass::Forward);
         let (pool, scratch) = (&self.pool, &mut self.scratch);
-        conv::cpu::forward(algorithm, pool, scratch, op, n, x, w, b, accumulate, y);
-        activation::cpu::forward(pool, to.activation, n * op.y_len(), y);
+        conv::cpu::forward(algorithm, pool, scratch, op, n, x, w, b, to.accumulate, y);
+        activation::cpu::forward(pool, to.activation, y.len(), y);
     }
 
     fn conv_backward_data(
         &mut self, op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
         let algorithm = op.algorithm(Pass::BackwardData);
+        let (dy, w, dx) =
+            (first(dy, n * op.y_len()), first(w, op.w_len()), first_mut(dx, n * op.x_len()));
         conv::cpu::backward_data(algorithm, &self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
     fn conv_backward_weight(
         &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
-        let x = floats(x);
         let algorithm = op.algorithm(Pass::BackwardWeight);
+        let (x, dy, dw) = (
+            first(floats(x), n * op.x_len()),
+            first(dy, n * op.y_len()),
+            first_mut(dw, op.w_len()),
+        );
         conv::cpu::backward_weight(algorithm, &self.pool, &mut self.scratch, op, n, x, dy, dw);
     }
 
     fn bias_backward(&mut self, n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer) {
+        let (dy, db) = (first(dy, n * k * area), first_mut(db, k));
         linear::cpu::bias_backward(&self.pool, n, k, area, dy, db);
     }
 
@@ -237,15 +244,18 @@ impl Device for Cpu {
         &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
         y: &mut Buffer,
     ) {
-        let (b, accumulate) = (to.bias.map(|b| &b[..]), to.accumulate);
+        let (x, w) = (first(x, n * op.inputs), first(w, op.w_len()));
+        let (b, y) = (to.bias.map(|b| first(b, op.outputs)), first_mut(y, n * op.outputs));
         let (pool, scratch) = (&self.pool, &mut self.scratch);
-        linear::cpu::forward(pool, scratch, op, n, x, w, b, accumulate, y);
-        activation::cpu::forward(pool, to.activation, n * op.outputs, y);
+        linear::cpu::forward(pool, scratch, op, n, x, w, b, to.accumulate, y);
+        activation::cpu::forward(pool, to.activation, y.len(), y);
     }
 
     fn linear_backward_data(
         &mut self, op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
+        let (dy, w, dx) =
+            (first(dy, n * op.outputs), first(w, op.w_len()), first_mut(dx, n * op.inputs));
         linear::cpu::backward_data(&self.pool, &mut self.scratch, op, n, dy, w, dx);
     }
 
@@ -253,50 +263,114 @@ impl Device for Cpu {
         &mut self, op: &Linear, n: usize, x: &Buffer, dy: &Buffer, sgd: &Sgd, v: &mut Buffer,
         w: &mut Buffer,
     ) {
+        let (x, dy) = (first(x, n * op.inputs), first(dy, n * op.outputs));
+        let (v, w) = (first_mut(v, op.w_len()), first_mut(w, op.w_len()));
         linear::cpu::update(&self.pool, &mut self.scratch, op, n, x, dy, sgd, v, w);
     }
 
     fn finish_forward(
         &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
-        let out = out.map(|out| &mut out[..]);
+        let out = out.map(|out| first_mut(out, n * op.out_len()));
+        let y = first_mut(y, n * op.y_len());
         finish::cpu::forward(&self.pool, &mut self.scratch, op, n, y, out);
     }
 
     fn finish_backward(
         &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
+        let (d, y) = (first(d, n * op.out_len()), first_mut(y, n * op.y_len()));
+        let db = first_mut(db, op.channels);
         finish::cpu::backward(&self.pool, &mut self.scratch, op, n, d, y, db);
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
-        dropout::cpu::apply(&self.pool, op, n, y);
+        dropout::cpu::apply(&self.pool, op, n, first_mut(y, n * op.units));
     }
 
     fn scale(&mut self, factor: f32, len: usize, y: &mut Buffer) {
-        dropout::cpu::scale(&self.pool, factor, len, y);
+        dropout::cpu::scale(&self.pool, factor, len, first_mut(y, len));
     }
 
     fn add(&mut self, len: usize, x: &Buffer, y: &mut Buffer) {
-        activation::cpu::add(&self.pool, len, x, y);
+        activation::cpu::add(&self.pool, len, first(x, len), first_mut(y, len));
     }
 
     fn softmax(&mut self, n: usize, classes: usize, labels: &[u32], logits: &mut Buffer) {
+        let logits = first_mut(logits, n * classes);
         self.score = softmax::cpu::forward(n, classes, labels, logits);
     }
 
     fn softmax_backward(&mut self, n: usize, classes: usize, labels: &[u32], p: &mut Buffer) {
-        softmax::cpu::backward(n, classes, labels, p);
+        softmax::cpu::backward(n, classes, labels, first_mut(p, n * classes));
     }
 
     fn sgd(&mut self, op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer) {
+        let (g, v, w) = (first(g, len), first_mut(v, len), first_mut(w, len));
         sgd::cpu::step(&self.pool, op, len, g, v, w);
     }
+}
+
+/// What an op of this shape reads of a buffer.
+fn first(buffer: &[f32], len: usize) -> &[f32] {
+    assert!(len <= buffer.len(), "{len} floats are due, and the buffer has {}", buffer.len());
+    &buffer[..len]
+}
+
+/// What an op of this shape writes.
+fn first_mut(buffer: &mut [f32], len: usize) -> &mut [f32] {
+    assert!(len <= buffer.len(), "{len} floats are due, and the buffer has {}", buffer.len());
+    &mut buffer[..len]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Activation;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn ops_refuse_buffers_that_are_too_short() {
+        let mut cpu = Cpu::new("test", 1).expect("a device");
+        let mut refused = |op: &dyn Fn(&mut Cpu, [&mut Buffer; 3])| {
+            let lens = [[7, 8, 8], [8, 7, 8], [8, 8, 7]];
+            let all = lens.map(|lens| {
+                let mut buffers = lens.map(|len| cpu.zeros(len).expect("memory"));
+                catch_unwind(AssertUnwindSafe(|| op(&mut cpu, buffers.each_mut()))).is_err()
+            });
+            assert_eq!(all, [true; 3]);
+        };
+        let conv = Conv {
+            channels: 2,
+            height: 2,
+            width: 2,
+            kernels: 2,
+            window: 2,
+            stride: 1,
+            pad_before: 0,
+            pad_after: 1,
+            groups: 2,
+            weight_channels: 1,
+            weight_offset: 0,
+            by: Some([conv::Algorithm::Im2col; 3]),
+        };
+        assert_eq!([conv.x_len(), conv.w_len(), conv.y_len()], [8; 3]);
+        refused(&|cpu, [x, w, y]| {
+            cpu.conv_forward(&conv, 1, Input::Buffer(x), w, Sums::more(), y);
+        });
+        refused(&|cpu, [x, w, y]| cpu.conv_backward_data(&conv, 1, y, w, x));
+        refused(&|cpu, [x, w, y]| cpu.conv_backward_weight(&conv, 1, Input::Buffer(x), y, w));
+        let finish = Finish {
+            channels: 8,
+            area: 1,
+            activation: Activation::Relu,
+            lrn: None,
+            pool: None,
+        };
+        refused(&|cpu, [d, y, db]| cpu.finish_backward(&finish, 1, d, y, db));
+        let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.0 };
+        refused(&|cpu, [g, v, w]| cpu.sgd(&sgd, 8, g, v, w));
+    }
 
     #[test]
     fn slots_begin_with_a_line_and_are_as_long_as_they_are_asked_for() {

@@ -20,6 +20,13 @@ pub struct Linear {
     pub dtype: Dtype,
 }
 
+impl Linear {
+    /// Floats of the weights, all sources together.
+    pub const fn w_len(&self) -> usize {
+        self.outputs * self.weight_inputs
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
