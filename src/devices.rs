@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
-        Cuda, Setup,
+        Cuda, Numbers, Setup,
         libraries::{self, Tuning},
         probe::{Found, Unusable, probe},
     },
@@ -204,7 +204,7 @@ impl Choice {
         match self {
             Self::Cpu { .. } => Some(Level::widest().name(dtype.into()).to_owned()),
             Self::Cuda { found, .. } => {
-                let wanted = Setup::of_environment().libraries;
+                let wanted = dtype == Dtype::F32 && Setup::of_environment().libraries;
                 let all = wanted.then(|| libraries::look(found.driver)).into_iter().flatten();
                 let all: Vec<String> = all.filter_map(|library| library.found.ok()).collect();
                 Some(if all.is_empty() { "our own kernels".into() } else { all.join(", ") })
@@ -215,19 +215,18 @@ impl Choice {
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
-    /// If one cannot be opened, or does not compute so.
+    /// If one cannot be opened.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
-                ensure!(
-                    dtype == Dtype::F32,
-                    Hint::new(
-                        "GPUs compute in f32 in this version",
-                        "pass --dtype f32, or --device cpu",
-                    )
-                );
-                let opened = gpus.iter().map(|gpu| Cuda::open(found, *gpu));
+                let numbers = match dtype {
+                    Dtype::F32 => Numbers::F32,
+                    Dtype::Bf16 => Numbers::Bf16,
+                };
+                let open =
+                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(numbers));
+                let opened = gpus.iter().map(open);
                 let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
                 Ok(Devices::Cuda(opened))
             }

@@ -29,11 +29,21 @@ pub enum EvaluateError {
 /// If an image cannot be read, or a tower fails.
 pub fn evaluate<M: Memory>(
     towers: &mut Towers<M>, source: &Arc<dyn Source>, config: &FeedConfig, split: Split,
-    mut go_on: impl FnMut(usize) -> bool,
+    go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Score>, EvaluateError> {
     let bytes = slot_bytes(config.batch, config.crop, config.element);
     let slots = towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
     let mut feed = Feed::evaluate(Arc::clone(source), config, split, slots)?;
+    let scored = score_all(towers, &mut feed, go_on);
+    if scored.is_err() {
+        towers.outlive(feed);
+    }
+    scored
+}
+
+fn score_all<M: Memory>(
+    towers: &mut Towers<M>, feed: &mut Feed<M>, mut go_on: impl FnMut(usize) -> bool,
+) -> Result<Option<Score>, EvaluateError> {
     let (mut score, mut in_flight, mut more) = (Score::default(), 0, true);
     loop {
         while more && in_flight < BATCHES_IN_FLIGHT {

@@ -44,7 +44,7 @@ pub struct Ending {
     pub interrupted: bool,
 }
 
-struct Trainer<M> {
+struct Trainer<M: Memory> {
     plan: Plan,
     net: Net,
     feed_config: FeedConfig,

@@ -10,7 +10,10 @@ use alexnet::{
     model::Net,
     tower::{Core, Pass, laps},
 };
-use gpu::{cpu::Cpu, device::DeviceError};
+use gpu::{
+    cpu::Cpu,
+    device::{DeviceError, Pictures},
+};
 use pipeline::trace::Trace;
 use std::{sync::atomic::Ordering, thread, time::Duration};
 
@@ -125,17 +128,17 @@ fn ends(patience: Duration) -> Vec<Exchange<Vec<f32>>> {
     Exchange::between(2, patience, parcels).expect("memory").0
 }
 
-fn pixels(config: &Config) -> Vec<f32> {
-    vec![1.0; 3 * config.data.crop.pow(2) * config.train.batch]
+fn pictures(config: &Config) -> Pictures {
+    vec![1.0; 3 * config.data.crop.pow(2) * config.train.batch].into()
 }
 
 #[test]
 fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
     let config = tiny();
     let mut ends = ends(Duration::from_millis(20));
-    let pixels = pixels(&config);
+    let pictures = pictures(&config);
     let error = core(&config, 0)
-        .batch(TRAIN, &pixels, &[1, 2], &mut ends[0], &mut laps(&Trace::off()))
+        .batch(TRAIN, &pictures, &[1, 2], &mut ends[0], &mut laps(&Trace::off()))
         .expect_err("no peer");
     let text = "tower 0 waited 0 s for the activations at layer 3 in turn 0 of tower 1";
     assert_eq!(error.to_string(), text);
@@ -147,9 +150,9 @@ fn towers_that_are_out_of_step_notice() {
     // One trains where the other tests: gradients are due, and the next batch's activations come.
     let run = |(index, mut exchange): (usize, Exchange<Vec<f32>>)| {
         let (config, pass) = (tiny(), [TRAIN, Pass::Test][index]);
-        let (mut core, pixels) = (core(&config, index), pixels(&config));
+        let (mut core, pictures) = (core(&config, index), pictures(&config));
         let mut batch =
-            || core.batch(pass, &pixels, &[1, 2], &mut exchange, &mut laps(&Trace::off()));
+            || core.batch(pass, &pictures, &[1, 2], &mut exchange, &mut laps(&Trace::off()));
         batch().and_then(|_| batch()).expect_err("a peer out of step").to_string()
     };
     let errors: Vec<_> = thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Slot},
-    device::{Device, DeviceError, Input, Progress, Step},
+    device::{Device, DeviceError, Input, Pictures, Progress, Step, Sums},
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn, sgd::Sgd,
         softmax::Score,
@@ -137,11 +137,11 @@ impl Device for Faulty {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let op = self.conv(op);
-        self.call().conv_forward(&op, n, x, w, b, accumulate, y);
+        self.call().conv_forward(&op, n, x, w, to, y);
     }
 
     fn conv_backward_weight(
@@ -152,11 +152,11 @@ impl Device for Faulty {
     }
 
     fn linear_forward(
-        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let op = self.linear(op);
-        self.call().linear_forward(&op, n, x, w, b, accumulate, y);
+        self.call().linear_forward(&op, n, x, w, to, y);
     }
 
     fn finish_forward(
@@ -183,7 +183,7 @@ impl Device for Faulty {
         fn download(src: &Buffer, dst: &mut [f32]);
         fn pack(src: &Buffer, len: usize, parcel: &mut Vec<f32>);
         fn unpack(parcel: &mut Vec<f32>, len: usize, dst: &mut Buffer);
-        fn begin(pixels: &[f32], labels: &[u32], step: Step);
+        fn begin(pictures: &Pictures, labels: &[u32], step: Step);
         fn end();
         fn conv_backward_data(op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);
         fn bias_backward(n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer);

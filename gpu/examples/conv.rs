@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "it is an example")]
 
 use gpu::cuda::{Cuda, probe::probe};
-use gpu::device::{Demand, Device, DeviceError, Input, RowLayout};
+use gpu::device::{Demand, Device, DeviceError, Input, RowLayout, Sums};
 use gpu::{cpu::Cpu, ops::conv::Conv};
 
 #[rustfmt::skip]
@@ -18,12 +18,13 @@ fn convolve(mut device: impl Device, n: usize) -> Result<(), DeviceError> {
     let layout = RowLayout { blocks: 1, channels: OP.channels, pixels: OP.window * OP.window };
     let area = OP.height * OP.width;
     device.reserve(&Demand { batch: n, convs: vec![OP], ..Demand::default() })?;
-    let (mut x, mut y) = (device.zeros(n * OP.x_len())?, device.zeros(n * OP.y_len())?);
-    let (mut w, mut dw) = (device.zeros(OP.w_len())?, device.zeros(OP.w_len())?);
+    let mut x = device.activations(n * OP.x_len())?;
+    let mut y = device.activations(n * OP.y_len())?;
+    let (mut w, mut dw) = (device.factors(OP.w_len())?, device.zeros(OP.w_len())?);
     device.upload_channels(OP.channels, area, &mut x, &vec![1.0; n * OP.x_len()]);
     device.upload_rows(layout, &mut w, &vec![0.01; OP.w_len()]);
     let b = device.zeros(OP.kernels)?;
-    device.conv_forward(&OP, n, Input::Buffer(&x), &w, Some(&b), false, &mut y);
+    device.conv_forward(&OP, n, Input::Buffer(&x), &w, Sums::with(&b), &mut y);
     let mut out = vec![0.0; n * OP.y_len()];
     device.download_channels(OP.kernels, area, &y, &mut out);
     // The loss is the sum of y / 1000, say: then dy is this everywhere.

@@ -1,4 +1,4 @@
-//! Builds the kernels as C++, twice, and what runs them. Without a C++ compiler, or on a CPU that the
+//! Builds the kernels as C++, three times, and what runs them. Without a C++ compiler, or on a CPU that the
 //! fibers are not written for, the crate is empty and says so.
 
 use std::{env, fs, path::Path};
@@ -16,6 +16,7 @@ fn main() {
     kernels("fast", &["-O3", "-march=native"]);
     // Unrolled loops are other places of the code, and so other accesses of a warp.
     kernels("checked", &["-O1", "-fsanitize=thread", "-fno-unroll-loops"]);
+    kernels("old", &["-O3", "-march=native", "-DEMU_OLD"]);
     base().opt_level(2).file("src/emu.cpp").compile("emu");
     println!("cargo::rustc-cfg=emulated");
 }

@@ -1,8 +1,16 @@
 //! What a tower asks of its device: memory, copies and the ops of the network.
 //!
-//! Buffers hold `f32` in the layouts that [`crate::ops`] states, or in a device's own: what goes in and
-//! comes out lies as stated. A device owns its workers; calls return when their result may be used by
+//! Buffers hold `f32`, or what a device keeps in its place, in the layouts that [`crate::ops`] states, or in
+//! a device's own: what goes in and comes out is `f32` and lies as stated. A device owns its workers; calls return when their result may be used by
 //! the next call on the same device.
+
+mod pictures;
+mod sums;
+
+pub use self::{
+    pictures::{Input, Pictures},
+    sums::Sums,
+};
 
 use crate::{
     cpu::Cores,
@@ -64,24 +72,6 @@ pub enum Activation {
     /// The logits of fc8.
     None,
 }
-
-/// What a convolution reads: a buffer of the device, or the pictures of a ring slot as they lie.
-#[derive(Debug)]
-pub enum Input<'a, B> {
-    /// Memory of the device.
-    Buffer(&'a B),
-    /// The pictures of the batch that [began](Device::begin) last, `[n, 3, h, w]`. A device with a copy
-    /// of its own reads that.
-    Pictures(&'a [f32]),
-}
-
-impl<B> Clone for Input<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B> Copy for Input<'_, B> {}
 
 /// The thread from which calls on a device cost least.
 ///
@@ -178,8 +168,6 @@ pub struct Span {
 /// How far a device is, counted over all batches since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Batches whose pictures it needs no more.
-    pub read: u64,
     /// Parcels that it has unpacked.
     pub unpacked: u64,
     /// Batches that are done.
@@ -194,7 +182,7 @@ pub struct Progress {
 /// # Panics
 /// Every op panics if a buffer is shorter than its shapes need: that is a bug of the caller.
 pub trait Device: Sized + Send + 'static {
-    /// `f32` memory of the device.
+    /// Memory of the device for numbers.
     type Buffer: Send + Debug;
     /// Memory for a ring slot that the device can read while the CPU does something else.
     type Slot: DerefMut<Target = [u8]> + Send + Sync + Debug + 'static;
@@ -223,6 +211,29 @@ pub trait Device: Sized + Send + 'static {
     /// # Errors
     /// If there is no memory left.
     fn zeros(&self, len: usize) -> Result<Self::Buffer, DeviceError>;
+    /// The same for activations and their gradients, which a device may keep in fewer bits.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn activations(&self, len: usize) -> Result<Self::Buffer, DeviceError> {
+        self.zeros(len)
+    }
+    /// The same for what products read and a device yet keeps in `f32`, beside a copy in fewer bits: weights,
+    /// and logits, which become their gradient.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    fn factors(&self, len: usize) -> Result<Self::Buffer, DeviceError> {
+        self.zeros(len)
+    }
+    /// Bytes that each of `activations` takes.
+    fn activation_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+    /// Bytes that each of `factors` takes.
+    fn factor_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
     /// Memory for a ring slot, aligned for `f32`.
     ///
     /// # Errors
@@ -253,7 +264,7 @@ pub trait Device: Sized + Send + 'static {
         self.download(src, dst);
     }
 
-    /// `count` parcels for `len` floats, which `from` fills and `to` empties.
+    /// `count` parcels for `len` activations, which `from` fills and `to` empties.
     ///
     /// # Errors
     /// If there is no memory left.
@@ -262,7 +273,7 @@ pub trait Device: Sized + Send + 'static {
     ) -> Result<Vec<Self::Parcel>, DeviceError>;
     /// Fills a parcel with the front of `src`; they leave while the device works on.
     fn pack(&mut self, src: &Self::Buffer, len: usize, parcel: &mut Self::Parcel);
-    /// Empties a parcel of `len` floats into the front of `dst`; what lies behind them is of no value.
+    /// Empties a parcel of `len` numbers into the front of `dst`; what lies behind them is of no value.
     fn unpack(&mut self, parcel: &mut Self::Parcel, len: usize, dst: &mut Self::Buffer);
 
     /// Allocates what `demand` needs beside buffers, before the first batch.
@@ -273,12 +284,12 @@ pub trait Device: Sized + Send + 'static {
         Ok(())
     }
     /// Bytes that [`Device::reserve`] takes.
-    fn reserved_bytes(_demand: &Demand) -> usize {
+    fn reserved_bytes(&self, _demand: &Demand) -> usize {
         0
     }
-    /// A batch begins: `pixels` are lent until it is [read](Progress::read), `labels` are the classes of
-    /// its first rows, the others do not count.
-    fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step);
+    /// A batch begins: `labels` are the classes of its first rows, the others do not count. A device that
+    /// reads the pictures on its own holds them until [`Device::progress`] finds them read.
+    fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step);
     /// The way back begins.
     fn turn(&mut self) {}
     /// All of the batch has been asked for.
@@ -313,10 +324,10 @@ pub trait Device: Sized + Send + 'static {
         vec![]
     }
 
-    /// `y[n, k, oh, ow] (+)= w * x (+ b)`; `accumulate` adds to `y`, `b` is added if given.
+    /// `y[n, k, oh, ow] = w * x`, and what `to` says.
     fn conv_forward(
         &mut self, op: &Conv, n: usize, x: Input<'_, Self::Buffer>, w: &Self::Buffer,
-        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+        to: Sums<'_, Self::Buffer>, y: &mut Self::Buffer,
     );
     /// `dx = w^T * dy`, overwritten.
     fn conv_backward_data(
@@ -332,10 +343,10 @@ pub trait Device: Sized + Send + 'static {
     fn bias_backward(
         &mut self, n: usize, k: usize, area: usize, dy: &Self::Buffer, db: &mut Self::Buffer,
     );
-    /// `y[n, k] (+)= x[n, c] w[k, offset..offset + c]^T (+ b)`.
+    /// `y[n, k] = x[n, c] w[k, offset..offset + c]^T`, and what `to` says.
     fn linear_forward(
         &mut self, op: &Linear, n: usize, x: &Self::Buffer, w: &Self::Buffer,
-        b: Option<&Self::Buffer>, accumulate: bool, y: &mut Self::Buffer,
+        to: Sums<'_, Self::Buffer>, y: &mut Self::Buffer,
     );
     /// `dx[n, c] = dy[n, k] w[k, offset..offset + c]`, overwritten.
     fn linear_backward_data(
@@ -349,7 +360,7 @@ pub trait Device: Sized + Send + 'static {
         v: &mut Self::Buffer, w: &mut Self::Buffer,
     );
     /// `out = pool(lrn(f(y)))` of the product `y`, which keeps what the way back needs; `y = f(y)` and
-    /// no `out` where the layer has neither LRN nor pooling.
+    /// no `out` where the layer has neither LRN nor pooling, and no product has [applied](Sums) it.
     fn finish_forward(
         &mut self, op: &Finish, n: usize, y: &mut Self::Buffer, out: Option<&mut Self::Buffer>,
     );

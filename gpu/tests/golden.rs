@@ -5,7 +5,7 @@
 
 use gpu::{
     cpu::{Buffer, Cpu, Level},
-    device::{Activation, Device as _, Input},
+    device::{Activation, Device as _, Input, Sums},
     ops::{
         Dtype, conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, lrn::Lrn,
         pool::MaxPool, sgd::Sgd,
@@ -105,7 +105,8 @@ fn conv(cpu: &mut Cpu, golden: &mut Golden, name: &str, n: usize, sources: &[Con
     let [mut y, mut dw, mut db] = [n * all.y_len(), all.w_len(), k].map(|len| dirty(cpu, len));
     for (i, op) in sources.iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.x_len()));
-        cpu.conv_forward(op, n, Input::Buffer(&x), &w, (i == 0).then_some(&b), i > 0, &mut y);
+        let to = if i == 0 { Sums::with(&b) } else { Sums::more() };
+        cpu.conv_forward(op, n, Input::Buffer(&x), &w, to, &mut y);
         cpu.conv_backward_weight(op, n, Input::Buffer(&x), &dy, &mut dw);
         let mut dx = dirty(cpu, n * op.x_len());
         cpu.conv_backward_data(op, n, &dy, &w, &mut dx);
@@ -171,7 +172,8 @@ fn linear(cpu: &mut Cpu, golden: &mut Golden) {
     let [mut y, mut dw, mut db] = [n * k, k * inputs, k].map(|len| dirty(cpu, len));
     for (i, op) in [source(4, 0), source(3, 4)].iter().enumerate() {
         let x = buffer(cpu, &uniform([1, 5][i], 1.0, n * op.inputs));
-        cpu.linear_forward(op, n, &x, &w, (i == 0).then_some(&b), i > 0, &mut y);
+        let to = if i == 0 { Sums::with(&b) } else { Sums::more() };
+        cpu.linear_forward(op, n, &x, &w, to, &mut y);
         let mut updated = dirty(cpu, k * inputs);
         cpu.linear_update(op, n, &x, &dy, &Sgd::GRADIENT, &mut dw, &mut updated);
         let mut dx = dirty(cpu, n * op.inputs);

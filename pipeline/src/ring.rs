@@ -75,6 +75,12 @@ impl<M> Loan<M> {
     }
 }
 
+impl<M: Memory> AsRef<[u8]> for Loan<M> {
+    fn as_ref(&self) -> &[u8] {
+        &self.slot().memory
+    }
+}
+
 impl<M> Drop for Loan<M> {
     fn drop(&mut self) {
         if let Some(mut slot) = self.slot.take() {
@@ -344,7 +350,8 @@ impl<M: Memory> Ready<M> {
     }
 }
 
-/// A tower reads the batch. It keeps the lease until its copy has completed.
+/// A tower reads the batch: it, or whoever it hands the pixels to, keeps them until its copy has
+/// completed.
 #[derive(Debug)]
 pub struct InUse<M>(Arc<Loan<M>>);
 
@@ -357,6 +364,11 @@ impl<M: Memory> InUse<M> {
     /// The pixels as they were published.
     pub fn bytes(&self) -> &[u8] {
         &self.0.slot().memory
+    }
+
+    /// The pixels for one who keeps them as long as this lease, or longer.
+    pub fn shared(&self) -> Arc<dyn AsRef<[u8]> + Send + Sync> {
+        Arc::clone(&self.0) as _
     }
 }
 

@@ -57,10 +57,9 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
     let (stored, crop) = (config.data.stored, config.data.crop);
     let augment = Augment::new(stored, crop, Element::F32, Lighting::Off, &statistics);
     let len = 3 * crop * crop;
-    let mut pixels = vec![0.0; config.train.batch * len];
     let mut failed = Vec::new();
     for chunk in args.images.chunks(config.train.batch) {
-        let mut read = Vec::new();
+        let (mut read, mut pixels) = (Vec::new(), vec![0.0; config.train.batch * len]);
         for path in chunk {
             let at = read.len() * len;
             match load(path, &augment, stored, &mut pixels[at..at + len]) {
@@ -68,7 +67,7 @@ pub fn run(args: &PredictArgs) -> Result<Done> {
                 Err(error) => failed.push(format!("{error:#}").trim_end().to_owned()),
             }
         }
-        core.batch(Pass::Test, &pixels, &[], &mut ends[0], &mut laps(&Trace::off()))?;
+        core.batch(Pass::Test, &pixels.into(), &[], &mut ends[0], &mut laps(&Trace::off()))?;
         let probabilities = core.probabilities(read.len());
         for (path, p) in read.iter().zip(probabilities.chunks_exact(net.classes)) {
             tell(path, p, &checkpoint)?;

@@ -32,7 +32,8 @@ pub enum Init {
     Caffe,
 }
 
-/// What the products of all layers multiply; sums, weights and velocities are `f32`.
+/// What the products of all layers multiply; sums, weights and velocities are `f32`. GPUs keep activations
+/// and their gradients in it, too.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum,
 )]
@@ -41,7 +42,8 @@ pub enum Dtype {
     /// Single precision.
     #[default]
     F32,
-    /// bf16 where that is faster: in linear layers, and in convolutions that Winograd does not fit.
+    /// bf16: on GPUs, everywhere; on the CPU where that is faster, in linear layers, and in convolutions that
+    /// Winograd does not fit.
     Bf16,
 }
 

@@ -1,7 +1,7 @@
 //! The thread of a tower: takes work from its mailbox and answers in the same order.
 //!
 //! A device that works on its own is asked for the next batch while the one before is computed, so
-//! that its pictures travel meanwhile; a lease goes home as soon as the device has read it.
+//! that its pictures travel meanwhile; it holds the lease itself until it has read them.
 
 use super::{
     core::{Core, PAUSE},
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::exchange::{Exchange, Poison, Times, panic_text};
 use crossbeam_channel::{Receiver, Sender};
-use gpu::device::{Device, DeviceError, Span};
-use pipeline::{ring::InUse, ring::Memory, trace::Trace};
+use gpu::device::{Device, DeviceError, Pictures, Span};
+use pipeline::{ring::InUse, trace::Trace};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -75,9 +75,7 @@ pub(super) fn live<D: Device>(
 }
 
 /// A batch that the device was asked for.
-struct Started<M: Memory> {
-    /// The pixels, until the device has read them.
-    lease: Option<InUse<M>>,
+struct Started {
     valid: usize,
     probabilities: bool,
     times: Times,
@@ -85,7 +83,7 @@ struct Started<M: Memory> {
 
 struct Server<'a, D: Device> {
     /// Oldest first.
-    started: VecDeque<Started<D::Slot>>,
+    started: VecDeque<Started>,
     core: &'a mut Core<D>,
     exchange: &'a mut Exchange<D::Parcel>,
     work: &'a Receiver<Work<D::Slot>>,
@@ -103,7 +101,8 @@ impl<D: Device> Server<'_, D> {
                 Work::Batch { lease, pass, probabilities } => {
                     let waited = idle_since.elapsed().as_secs_f64();
                     self.trace.span("wait for a batch", idle_since);
-                    self.start(lease, pass, probabilities, waited)?;
+                    self.start(&lease, pass, probabilities, waited)?;
+                    drop(lease);
                     if !self.finish_all()? {
                         return Ok(());
                     }
@@ -131,15 +130,14 @@ impl<D: Device> Server<'_, D> {
     }
 
     fn start(
-        &mut self, lease: InUse<D::Slot>, pass: Pass, probabilities: bool, waited: f64,
+        &mut self, lease: &InUse<D::Slot>, pass: Pass, probabilities: bool, waited: f64,
     ) -> Result<(), StepError> {
         let batch = lease.batch();
         let (valid, labels) = (batch.valid, &batch.labels[..batch.valid]);
-        let pixels = bytemuck::cast_slice(lease.bytes());
-        let lap = &mut laps(self.trace);
-        let mut times = self.core.start(pass, pixels, labels, self.exchange, lap)?;
+        let (pictures, lap) = (Pictures::new(lease.shared()), &mut laps(self.trace));
+        let mut times = self.core.start(pass, &pictures, labels, self.exchange, lap)?;
         times.data = waited;
-        self.started.push_back(Started { lease: Some(lease), valid, probabilities, times });
+        self.started.push_back(Started { valid, probabilities, times });
         Ok(())
     }
 
@@ -150,8 +148,6 @@ impl<D: Device> Server<'_, D> {
         loop {
             let progress = self.core.progress()?;
             let first = self.core.started() - self.started.len() as u64;
-            let read = self.started.iter_mut().take((progress.read - first) as usize);
-            read.for_each(|batch| drop(batch.lease.take()));
             if progress.done > first {
                 if !self.finish() {
                     return Ok(false);
@@ -170,7 +166,7 @@ impl<D: Device> Server<'_, D> {
                 && self.started.iter().all(|batch| !batch.probabilities);
             match more.then(|| self.work.recv_timeout(PAUSE)) {
                 Some(Ok(Work::Batch { lease, pass, probabilities })) => {
-                    self.start(lease, pass, probabilities, 0.0)?;
+                    self.start(&lease, pass, probabilities, 0.0)?;
                 }
                 Some(Ok(_)) => unreachable!("all but batches is asked when none is in flight"),
                 Some(Err(error)) if error.is_timeout() => {}

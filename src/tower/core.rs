@@ -14,7 +14,7 @@ use crate::{
     model::{Net, Part},
 };
 use gpu::{
-    device::{Device, DeviceError, Input, Progress, Step},
+    device::{Device, DeviceError, Input, Pictures, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
 use std::{collections::VecDeque, time::Duration};
@@ -38,6 +38,8 @@ pub struct Core<D: Device> {
     foreign_gradient: D::Buffer,
     /// The gradient from a peer: apart, since it may come while the other leaves.
     arrived: D::Buffer,
+    /// Logits from a peer.
+    logits: D::Buffer,
     dw: D::Buffer,
     db: D::Buffer,
     /// Batches begun.
@@ -74,9 +76,10 @@ impl<D: Device> Core<D> {
             awaited: VecDeque::with_capacity(parcels * (1 + D::AHEAD)),
             unpacked: 0,
             scored: 0,
-            gradient: device.zeros(shared.gradient)?,
-            foreign_gradient: device.zeros(shared.foreign)?,
-            arrived: device.zeros(shared.foreign)?,
+            gradient: device.activations(shared.gradient)?,
+            foreign_gradient: device.activations(shared.foreign)?,
+            arrived: device.activations(shared.foreign)?,
+            logits: device.zeros(shared.logits)?,
             dw: device.zeros(shared.dw)?,
             db: device.zeros(shared.db)?,
             turn: 0,
@@ -90,9 +93,10 @@ impl<D: Device> Core<D> {
         })
     }
 
-    /// Floats of the largest parcel.
+    /// Activations that the largest parcel has room for.
     pub fn parcel_len(&self) -> usize {
-        Shared::of(&self.net, self.part, self.devices - 1, self.batch).foreign
+        let shared = Shared::of(&self.net, self.part, self.devices - 1, self.batch);
+        shared.parcel(self.device.activation_bytes())
     }
 
     /// Replaces weights and velocities by `rows`, as [`Core::rows`] gives them.
@@ -136,10 +140,10 @@ impl<D: Device> Core<D> {
     /// # Errors
     /// If the device or another part failed, or either fell silent.
     pub fn batch(
-        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        &mut self, pass: Pass, pictures: &Pictures, labels: &[u32],
         exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<Outcome, StepError> {
-        let times = self.start(pass, pixels, labels, exchange, lap)?;
+        let times = self.start(pass, pictures, labels, exchange, lap)?;
         let mut waited = Duration::ZERO;
         while self.progress()?.done < self.turn {
             if waited >= exchange.patience() {
@@ -151,23 +155,23 @@ impl<D: Device> Core<D> {
         Ok(Outcome { score: self.score(), times })
     }
 
-    /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pixels` are
-    /// `[batch, 3, crop, crop]`, to stay as they are until they are read, `labels` the valid rows'
-    /// classes. `lap` returns the seconds since its last call, and is told what took them.
+    /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pictures` are
+    /// `[batch, 3, crop, crop]`, `labels` the valid rows' classes. `lap` returns the seconds since its
+    /// last call, and is told what took them.
     ///
     /// # Errors
     /// If another part failed or fell silent.
     pub fn start(
-        &mut self, pass: Pass, pixels: &[f32], labels: &[u32],
+        &mut self, pass: Pass, pictures: &Pictures, labels: &[u32],
         exchange: &mut Exchange<D::Parcel>, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<Times, StepError> {
-        let mut times = Times::default();
+        let (mut times, pixels) = (Times::default(), pictures.pixels());
         lap("begin");
         let step = match pass {
             Pass::Train { rate, step } => Step { rate, step },
             Pass::Test => Step::default(),
         };
-        self.device.begin(pixels, labels, step);
+        self.device.begin(pictures, labels, step);
         self.forward(pass, pixels, exchange, &mut times, lap)?;
         let (n, classes) = (self.batch, self.net.classes);
         let leads = self.part.leads();
@@ -270,8 +274,9 @@ impl<D: Device> Core<D> {
                 room.multiply_foreign(peer, &mut self.device, n);
                 times.forward += lap("forward");
             }
-            let finished = room.finished.as_mut();
-            self.device.finish_forward(&room.finish, n, &mut room.y, finished);
+            if let Some(finished) = &mut room.finished {
+                self.device.finish_forward(&room.finish, n, &mut room.y, Some(finished));
+            }
             if room.layer.dropout > 0.0 {
                 let (keep, len) = (1.0 - room.layer.dropout, room.out_len * n);
                 if let Pass::Train { step, .. } = pass {
@@ -294,7 +299,7 @@ impl<D: Device> Core<D> {
         let (len, device) = (room.y_len * self.batch, &mut self.device);
         for peer in 0..exchange.peers() {
             if self.part.leads() {
-                let arrived = &mut self.arrived;
+                let arrived = &mut self.logits;
                 exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, arrived))?;
                 self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
                 self.unpacked += 1;

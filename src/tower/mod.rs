@@ -29,6 +29,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gpu::device::{Device, DeviceError};
 use pipeline::{
+    feed::Feed,
     ring::{Memory, Ready},
     thread::Joined,
     trace::Trace,
@@ -86,13 +87,15 @@ struct Tower<M> {
 }
 
 /// All towers of a net. Dropped, they finish what they have and are joined.
-pub struct Towers<M> {
+pub struct Towers<M: Memory> {
     actors: Vec<Tower<M>>,
     net: Net,
     poison: Poison,
+    /// Dropped after the actors: freeing slots' memory waits for a GPU, however long that takes.
+    kept: Vec<Feed<M>>,
 }
 
-impl<M> std::fmt::Debug for Towers<M> {
+impl<M: Memory> std::fmt::Debug for Towers<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Towers").field("devices", &self.actors.len()).finish_non_exhaustive()
     }
@@ -120,7 +123,7 @@ impl<M: Memory> Towers<M> {
         let patience = patience.unwrap_or(D::PATIENCE);
         let count = devices.len();
         let free: Vec<_> = devices.iter().map(Device::memory).collect();
-        check_room::<D>(&free, net, train.batch)?;
+        check_room(&devices, &free, net, train.batch)?;
         let core = |(index, device)| Core::new(device, net, index, count, train);
         let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>();
         let mut cores = cores?;
@@ -141,7 +144,12 @@ impl<M: Memory> Towers<M> {
                 .map_err(|source| TowerError::Thread { tower: index, source })?;
             towers.push(Tower { mailbox, replies, _thread: thread });
         }
-        Ok(Self { actors: towers, net: net.clone(), poison })
+        Ok(Self { actors: towers, net: net.clone(), poison, kept: vec![] })
+    }
+
+    /// Keeps a feed, whose batches towers may still hold, until they are gone: for one that goes no further.
+    pub fn outlive(&mut self, feed: Feed<M>) {
+        self.kept.push(feed);
     }
 
     /// Hands a batch to every tower. At most [`BATCHES_IN_FLIGHT`] may wait for their outcome.
@@ -276,13 +284,13 @@ impl<M: Memory> Towers<M> {
 
 /// Whether the parts fit into what is free of their devices' memory; several may be on one device.
 fn check_room<D: Device>(
-    free: &[Option<(String, usize)>], net: &Net, batch: usize,
+    devices: &[D], free: &[Option<(String, usize)>], net: &Net, batch: usize,
 ) -> Result<(), TowerError> {
     let count = free.len();
     for (device, free_bytes) in free.iter().flatten() {
         let here = |i: &usize| free[*i].as_ref().is_some_and(|(name, _)| name == device);
         let indices: Vec<usize> = (0..count).filter(here).collect();
-        let needs = indices.iter().map(|i| Needs::of::<D>(net, *i, count, batch));
+        let needs = indices.iter().map(|i| Needs::of(&devices[*i], net, *i, count, batch));
         let needs: Vec<Needs> = needs.collect();
         if needs.iter().map(Needs::sum).sum::<usize>() > *free_bytes {
             let all: Vec<_> = needs.iter().map(Needs::to_string).collect();
@@ -291,7 +299,7 @@ fn check_room<D: Device>(
                 free_bytes: *free_bytes,
                 batch,
                 needs: all.join(" MiB, and "),
-                fitting: largest_batch::<D>(net, &indices, count, *free_bytes, batch),
+                fitting: largest_batch(&devices[0], net, &indices, count, *free_bytes, batch),
             });
         }
     }

@@ -15,6 +15,8 @@ pub(super) struct Shared {
     pub(super) gradient: usize,
     /// Of what crosses.
     pub(super) foreign: usize,
+    /// Of the logits, which cross in `f32`.
+    pub(super) logits: usize,
     pub(super) dw: usize,
     pub(super) db: usize,
 }
@@ -31,9 +33,15 @@ impl Shared {
         Self {
             gradient: most(|lens| lens.out).max(hidden) * batch,
             foreign: most(|lens| lens.crosses) * batch,
+            logits: if peers > 0 { net.classes * batch } else { 0 },
             dw: most(|lens| lens.dw),
             db: most(|lens| lens.rows),
         }
+    }
+
+    /// Activations of `width` bytes each that a parcel has room for.
+    pub(super) fn parcel(&self, width: usize) -> usize {
+        self.foreign.max(self.logits * size_of::<f32>() / width)
     }
 }
 
@@ -72,7 +80,9 @@ pub struct Needs {
 
 impl Needs {
     /// Of part `index` when `devices` devices carry `net` in batches of `batch`.
-    pub fn of<D: Device>(net: &Net, index: usize, devices: usize, batch: usize) -> Self {
+    pub fn of<D: Device>(
+        device: &D, net: &Net, index: usize, devices: usize, batch: usize,
+    ) -> Self {
         let part = Part::of_device(index, devices, net.towers);
         let peers: Vec<Part> = (0..devices)
             .filter(|peer| *peer != index)
@@ -83,12 +93,18 @@ impl Needs {
         let sum = |len: fn(&Lens) -> usize| lens.iter().map(len).sum::<usize>();
         let shared = Shared::of(net, part, peers.len(), batch);
         let floats = |floats: usize| floats * size_of::<f32>();
+        let (width, factor) = (device.activation_bytes(), device.factor_bytes());
+        let values = sum(|lens| lens.weights) * factor + floats(sum(|lens| lens.biases));
+        let velocities = floats(sum(|lens| lens.weights + lens.biases));
+        let hidden = sum(|lens| lens.hidden + lens.finished + lens.foreign);
+        let logits = sum(|lens| lens.y - lens.hidden);
         Self {
-            weights: floats(2 * sum(|lens| lens.weights + lens.biases)),
-            activations: floats(batch * sum(|lens| lens.y + lens.finished + lens.foreign)),
-            gradients: floats(shared.gradient + 2 * shared.foreign + shared.dw + shared.db),
-            parcels: floats(peers.len() * PARCELS_MAX * shared.foreign),
-            workspace: D::reserved_bytes(&demand(net, part, &peers, batch)),
+            weights: values + velocities,
+            activations: batch * (hidden * width + logits * factor),
+            gradients: (shared.gradient + 2 * shared.foreign) * width
+                + floats(shared.dw + shared.db + shared.logits),
+            parcels: peers.len() * PARCELS_MAX * shared.parcel(width) * width,
+            workspace: device.reserved_bytes(&demand(net, part, &peers, batch)),
         }
     }
 
@@ -116,10 +132,10 @@ impl fmt::Display for Needs {
 
 /// The largest batch of which the parts of `net` that `indices` name fit into `free_bytes`.
 pub(super) fn largest_batch<D: Device>(
-    net: &Net, indices: &[usize], devices: usize, free_bytes: usize, batch: usize,
+    device: &D, net: &Net, indices: &[usize], devices: usize, free_bytes: usize, batch: usize,
 ) -> Option<usize> {
     let fits = |batch: &usize| {
-        let needs = indices.iter().map(|i| Needs::of::<D>(net, *i, devices, *batch).sum());
+        let needs = indices.iter().map(|i| Needs::of(device, net, *i, devices, *batch).sum());
         needs.sum::<usize>() <= free_bytes
     };
     // Needs grow with the batch.

@@ -2,7 +2,7 @@
 
 use crate::model::{Layer, Net, Op, Part};
 use gpu::{
-    device::{Activation, Device, DeviceError, Input, RowLayout},
+    device::{Activation, Device, DeviceError, Input, RowLayout, Sums},
     ops::{finish::Finish, sgd::Sgd},
 };
 
@@ -63,7 +63,11 @@ impl<B> Room<B> {
         let layout = layout(net, index, part);
         let (weights, biases) = layer.first_weights(part, index, seed);
         let mut pair = |layout, floats: &[f32]| -> Result<[B; 2], DeviceError> {
-            let mut values = device.zeros(floats.len())?;
+            let mut values = if layout == BIAS {
+                device.zeros(floats.len())?
+            } else {
+                device.factors(floats.len())?
+            };
             device.upload_rows(layout, &mut values, floats);
             Ok([values, device.zeros(floats.len())?])
         };
@@ -77,10 +81,14 @@ impl<B> Room<B> {
             ops: sources.map(|source| layer.op(part, source)).collect(),
             foreign: peers
                 .iter()
-                .map(|peer| device.zeros(layer.reads(*peer) * batch))
+                .map(|peer| device.activations(layer.reads(*peer) * batch))
                 .collect::<Result<_, _>>()?,
-            y: device.zeros(y_len * batch)?,
-            finished: apart.then(|| device.zeros(out_len * batch)).transpose()?,
+            y: if layer.head {
+                device.factors(y_len * batch)?
+            } else {
+                device.activations(y_len * batch)?
+            },
+            finished: apart.then(|| device.activations(out_len * batch)).transpose()?,
             weight,
             bias,
             layout,
@@ -108,8 +116,16 @@ impl<B> Room<B> {
     pub(super) fn multiply_own<D: Device<Buffer = B>>(
         &mut self, device: &mut D, n: usize, x: Input<'_, B>,
     ) {
-        let b = (self.biases > 0).then_some(&self.bias[0]);
-        multiply(&self.ops[0], device, n, x, &self.weight[0], b, false, &mut self.y);
+        let bias = (self.biases > 0).then_some(&self.bias[0]);
+        let to = Sums { bias, accumulate: false, activation: self.after(0) };
+        multiply(&self.ops[0], device, n, x, &self.weight[0], to, &mut self.y);
+    }
+
+    /// What source `source`'s product ends with: the last one's with the activation, where that is all
+    /// that follows.
+    fn after(&self, source: usize) -> Activation {
+        let last = source + 1 == self.ops.len() && self.finish.in_place();
+        if last { self.finish.activation } else { Activation::None }
     }
 
     /// Adds the product of a peer's activations.
@@ -117,7 +133,8 @@ impl<B> Room<B> {
         &mut self, peer: usize, device: &mut D, n: usize,
     ) {
         let (op, x) = (&self.ops[1 + peer], Input::Buffer(&self.foreign[peer]));
-        multiply(op, device, n, x, &self.weight[0], None, true, &mut self.y);
+        let to = Sums::more().then(self.after(1 + peer));
+        multiply(op, device, n, x, &self.weight[0], to, &mut self.y);
     }
 
     /// The gradient of source `source`'s activations, to `dx`, from that of the product.
@@ -206,6 +223,8 @@ pub(super) struct Lens {
     pub(super) biases: usize,
     pub(super) weights: usize,
     pub(super) y: usize,
+    /// As much of it as is an activation, and not logits.
+    pub(super) hidden: usize,
     /// What is handed on.
     pub(super) out: usize,
     /// What is handed on, where that is not `y`.
@@ -228,11 +247,13 @@ impl Lens {
         let (rows, side) = (layer.local_kernels(part), layer.side_handed_on());
         let (out, x, weights) =
             (rows * side * side, layer.reads(part), rows * layer.columns(part).1);
+        let y = rows * layer.side_out * layer.side_out;
         Self {
             rows,
             biases: layer.biases(part).1,
             weights,
-            y: rows * layer.side_out * layer.side_out,
+            y,
+            hidden: if layer.head { 0 } else { y },
             out,
             finished: if layer.finish(part, &net.lrn).in_place() { 0 } else { out },
             x,
@@ -263,14 +284,13 @@ fn layout(net: &Net, index: usize, part: Part) -> RowLayout {
     RowLayout { blocks, channels: layer.columns(part).1 / (blocks * pixels), pixels }
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of the device's calls")]
 fn multiply<D: Device>(
     op: &Op, device: &mut D, n: usize, x: Input<'_, D::Buffer>, w: &D::Buffer,
-    b: Option<&D::Buffer>, accumulate: bool, y: &mut D::Buffer,
+    to: Sums<'_, D::Buffer>, y: &mut D::Buffer,
 ) {
     match op {
-        Op::Conv(op) => device.conv_forward(op, n, x, w, b, accumulate, y),
-        Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, b, accumulate, y),
+        Op::Conv(op) => device.conv_forward(op, n, x, w, to, y),
+        Op::Linear(op) => device.linear_forward(op, n, on_device(x), w, to, y),
     }
 }
 
@@ -278,5 +298,31 @@ fn on_device<B>(input: Input<'_, B>) -> &B {
     match input {
         Input::Buffer(buffer) => buffer,
         Input::Pictures(_) => panic!("a linear layer that reads pictures"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use gpu::cpu::Cpu;
+
+    #[test]
+    fn the_last_product_ends_with_the_activation_where_nothing_else_follows() {
+        let mut config = Config::load("demo", None).expect("a preset");
+        config.fc.iter_mut().for_each(|fc| fc.units = 4);
+        let (net, parts) = (Net::new(&config, 3), [0, 1].map(|i| Part::of_device(i, 2, 2)));
+        let mut cpu = Cpu::new("test", 1).expect("threads");
+        for (i, layer) in net.layers.iter().enumerate() {
+            let room =
+                Room::new(&mut cpu, &net, i, parts[0], &parts[1..], 1, 7).expect("memory");
+            let after: Vec<_> = (0..room.ops.len()).map(|source| room.after(source)).collect();
+            let wanted: &[Activation] = match &*layer.name {
+                "conv3" | "fc6" | "fc7" => &[Activation::None, Activation::Relu],
+                "conv4" => &[Activation::Relu],
+                _ => &[Activation::None],
+            };
+            assert_eq!(after, wanted, "{}", layer.name);
+        }
     }
 }

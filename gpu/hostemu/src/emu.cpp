@@ -1,8 +1,8 @@
 // Fibers, warps, barriers and shared memory: runs the blocks of one launch, one after the
 // other.
 //
-// The kernels are built apart (kernels.cpp): once as they are, and once so that every access to
-// memory is followed (check.h).
+// The kernels are built apart (kernels.cpp): once as they are, once so that every access to memory
+// is followed (check.h), and once as devices before sm_80 have them.
 #include "emu.h"
 #undef threadIdx
 #undef blockIdx
@@ -19,6 +19,11 @@
 extern "C" {
 const emu::Registration *emu_kernels_fast();
 const emu::Registration *emu_kernels_checked();
+#ifndef EMU_TWO_BUILDS  // of changed kernels: program.rs
+const emu::Registration *emu_kernels_old();
+#else
+static const emu::Registration *emu_kernels_old() { return emu_kernels_fast(); }
+#endif
 
 // How a launch is run, and which memory it may touch: the twins of lib.rs's structs.
 struct EmuRange {
@@ -26,7 +31,7 @@ struct EmuRange {
     size_t bytes;
 };
 struct EmuHow {
-    int checked, reversed, eager;
+    int checked, reversed, eager, old;
     const EmuRange *ranges;
     size_t range_count;
 };
@@ -265,10 +270,11 @@ static Registry collect(const Registration *last) {
     for (; last; last = last->before) all[last->kernel.name] = &last->kernel;
     return all;
 }
-static const Registry &registry(bool checked) {
+static const Registry &registry(bool checked = false, bool old = false) {
     static const Registry fast = collect(emu_kernels_fast()),
-                          followed = collect(emu_kernels_checked());
-    return checked ? followed : fast;
+                          followed = collect(emu_kernels_checked()),
+                          before = collect(emu_kernels_old());
+    return checked ? followed : old ? before : fast;
 }
 
 static const char *refused(const Registered &kernel, const unsigned *grid,
@@ -291,15 +297,15 @@ extern "C" {
 
 // Kernel `index` in the order of names, or null.
 const char *emu_name(size_t index) {
-    for (const auto &entry : registry(false))
+    for (const auto &entry : registry())
         if (index-- == 0) return entry.second->name;
     return nullptr;
 }
 
 // The sizes of a kernel's parameters, and how many there are; -1: no such kernel.
 int emu_sizes(const char *name, size_t *sizes, int capacity) {
-    const auto found = registry(false).find(name);
-    if (found == registry(false).end()) return -1;
+    const auto found = registry().find(name);
+    if (found == registry().end()) return -1;
     const Registered &kernel = *found->second;
     std::copy_n(kernel.sizes, min(kernel.count, capacity), sizes);
     return kernel.count;
@@ -308,8 +314,9 @@ int emu_sizes(const char *name, size_t *sizes, int capacity) {
 // Null if all went well, else what went wrong, until the thread's next call.
 const char *emu_run(const char *name, const unsigned *grid, const unsigned *threads,
                     unsigned shared, void **arguments, const EmuHow *how, EmuCounts *counts) {
-    const auto found = registry(how->checked).find(name);
-    if (found == registry(how->checked).end()) return "no such kernel";
+    const Registry &kernels = registry(how->checked, how->old);
+    const auto found = kernels.find(name);
+    if (found == kernels.end()) return "no such kernel";
     if (const char *why = refused(*found->second, grid, threads, shared)) return why;
     if (!block) block = new Block;  // one for each thread of the host, for good
     const unsigned count = threads[0] * threads[1] * threads[2];

@@ -42,6 +42,9 @@ static inline T min(T a, T b) {
     return b < a ? b : a;
 }
 
+struct alignas(8) uint2 {
+    u32 x, y;
+};
 struct alignas(8) float2 {
     float x, y;
 };
@@ -54,12 +57,20 @@ static inline float4 make_float4(float x, float y, float z, float w) { return {x
 // One access each: a compiler takes structs apart, but not vectors.
 typedef float emu_float4 __attribute__((vector_size(16)));
 typedef u32 emu_uint2 __attribute__((vector_size(8)));
-DEV float4 load4(const float *p) {
+typedef u32 emu_uint4 __attribute__((vector_size(16)));
+DEV float4 load_floats(const float *p) {
     const emu_float4 v = *(const emu_float4 *)p;
     return {v[0], v[1], v[2], v[3]};
 }
-DEV void store4(float *p, float4 v) { *(emu_float4 *)p = emu_float4{v.x, v.y, v.z, v.w}; }
-DEV void store_halves(u16 *p, u32 low, u32 high) { *(emu_uint2 *)p = emu_uint2{low, high}; }
+DEV void store_floats(float *p, float4 v) { *(emu_float4 *)p = emu_float4{v.x, v.y, v.z, v.w}; }
+DEV uint2 load_words(const void *p) {
+    const emu_uint2 v = *(const emu_uint2 *)p;
+    return {v[0], v[1]};
+}
+DEV void store_words(void *p, u32 a, u32 b) { *(emu_uint2 *)p = emu_uint2{a, b}; }
+DEV void store_words(void *p, u32 a, u32 b, u32 c, u32 d) {
+    *(emu_uint4 *)p = emu_uint4{a, b, c, d};
+}
 
 namespace emu {
 
@@ -192,4 +203,7 @@ static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fdiv_rn(float a, float b) { return a / b; }
 static inline float __fsqrt_rn(float a) { return sqrtf(a); }
 
+#ifndef EMU_OLD
+#define TENSOR_CORES  // as of sm_80
+#endif
 #include "emu_warp.h"

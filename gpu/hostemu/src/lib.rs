@@ -21,6 +21,7 @@ use std::{
 
 /// The schedule of a launch, and whether it is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct How {
     /// Every access to memory is followed: some 50 times slower.
     pub checked: bool,
@@ -28,17 +29,21 @@ pub struct How {
     pub reversed: bool,
     /// Asynchronous copies complete at once, and not as late as they may.
     pub eager: bool,
+    /// The kernels of devices without tensor cores for bf16 and asynchronous copies, before sm_80.
+    pub old: bool,
 }
 
 impl How {
     /// The four schedules, not followed.
     pub const SCHEDULES: [Self; 4] = {
-        let plain = Self { checked: false, reversed: false, eager: false };
+        let plain = Self { checked: false, reversed: false, eager: false, old: false };
         let reversed = Self { reversed: true, ..plain };
         [plain, reversed, Self { eager: true, ..plain }, Self { eager: true, ..reversed }]
     };
     /// The first schedule, followed.
-    pub const CHECKED: Self = Self { checked: true, reversed: false, eager: false };
+    pub const CHECKED: Self = Self { checked: true, ..Self::SCHEDULES[0] };
+    /// The first schedule, on an older device.
+    pub const OLD: Self = Self { old: true, ..Self::SCHEDULES[0] };
 }
 
 /// What the accesses of a followed launch cost, warp by warp.
@@ -157,6 +162,7 @@ pub unsafe fn run(
         checked: how.checked.into(),
         reversed: how.reversed.into(),
         eager: how.eager.into(),
+        old: how.old.into(),
         ranges: buffers.as_ptr(),
         range_count: buffers.len(),
     };

@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 pub const OTHER_KERNELS: &str = "HOSTEMU_KERNELS";
 
 /// How the compiler makes such a library of `src/emu.cpp` and the two builds of `src/kernels.cpp`.
-pub const SHARED_FLAGS: [&str; 8] = [
+pub const SHARED_FLAGS: [&str; 9] = [
     "-std=c++17",
     "-O1",
     "-w",
@@ -16,6 +16,7 @@ pub const SHARED_FLAGS: [&str; 8] = [
     "-ffp-contract=off",
     "-fno-unroll-loops",
     "-DHOST_EMU",
+    "-DEMU_TWO_BUILDS",
     "-march=native",
 ];
 
@@ -25,6 +26,7 @@ pub(crate) struct How {
     pub(crate) checked: c_int,
     pub(crate) reversed: c_int,
     pub(crate) eager: c_int,
+    pub(crate) old: c_int,
     pub(crate) ranges: *const Range,
     pub(crate) range_count: usize,
 }

@@ -2,7 +2,7 @@
 
 use super::{Cores, Level, Pool, Scratch};
 use crate::{
-    device::{Device, DeviceError, Home, Input, Progress, Step},
+    device::{Device, DeviceError, Home, Input, Pictures, Progress, Step, Sums},
     ops::{
         activation,
         conv::{self, Conv, Pass},
@@ -186,12 +186,11 @@ impl Device for Cpu {
         self.progress.unpacked += 1;
     }
 
-    fn begin(&mut self, _pixels: &[f32], _labels: &[u32], _step: Step) {
+    fn begin(&mut self, _pictures: &Pictures, _labels: &[u32], _step: Step) {
         self.score = Score::default();
     }
 
     fn end(&mut self) {
-        self.progress.read += 1;
         self.progress.done += 1;
     }
 
@@ -204,22 +203,15 @@ impl Device for Cpu {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
+        let (x, w) = (first(floats(x), n * op.x_len()), first(w, op.w_len()));
+        let (b, y) = (to.bias.map(|b| first(b, op.kernels)), first_mut(y, n * op.y_len()));
         let algorithm = op.algorithm(Pass::Forward);
-        conv::cpu::forward(
-            algorithm,
-            &self.pool,
-            &mut self.scratch,
-            op,
-            n,
-            first(floats(x), n * op.x_len()),
-            first(w, op.w_len()),
-            b.map(|b| first(b, op.kernels)),
-            accumulate,
-            first_mut(y, n * op.y_len()),
-        );
+        let (pool, scratch) = (&self.pool, &mut self.scratch);
+        conv::cpu::forward(algorithm, pool, scratch, op, n, x, w, b, to.accumulate, y);
+        activation::cpu::forward(pool, to.activation, y.len(), y);
     }
 
     fn conv_backward_data(
@@ -249,20 +241,14 @@ impl Device for Cpu {
     }
 
     fn linear_forward(
-        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
-        linear::cpu::forward(
-            &self.pool,
-            &mut self.scratch,
-            op,
-            n,
-            first(x, n * op.inputs),
-            first(w, op.w_len()),
-            b.map(|b| first(b, op.outputs)),
-            accumulate,
-            first_mut(y, n * op.outputs),
-        );
+        let (x, w) = (first(x, n * op.inputs), first(w, op.w_len()));
+        let (b, y) = (to.bias.map(|b| first(b, op.outputs)), first_mut(y, n * op.outputs));
+        let (pool, scratch) = (&self.pool, &mut self.scratch);
+        linear::cpu::forward(pool, scratch, op, n, x, w, b, to.accumulate, y);
+        activation::cpu::forward(pool, to.activation, y.len(), y);
     }
 
     fn linear_backward_data(
@@ -370,7 +356,7 @@ mod tests {
         };
         assert_eq!([conv.x_len(), conv.w_len(), conv.y_len()], [8; 3]);
         refused(&|cpu, [x, w, y]| {
-            cpu.conv_forward(&conv, 1, Input::Buffer(x), w, None, false, y);
+            cpu.conv_forward(&conv, 1, Input::Buffer(x), w, Sums::more(), y);
         });
         refused(&|cpu, [x, w, y]| cpu.conv_backward_data(&conv, 1, y, w, x));
         refused(&|cpu, [x, w, y]| cpu.conv_backward_weight(&conv, 1, Input::Buffer(x), y, w));

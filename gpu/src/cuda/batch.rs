@@ -5,11 +5,13 @@ use super::{
     context::{Context, Event},
     launch::StepParams,
     memory::{Memory, Pinned},
+    numbers::Numbers,
 };
 use crate::{
-    device::{Demand, DeviceError},
+    device::{Demand, DeviceError, Pictures},
     ops::softmax::{Score, cuda::RowScore},
 };
+use cudarc::driver::DriverError;
 use std::sync::Arc;
 
 /// Labels of rows that do not count.
@@ -21,6 +23,8 @@ pub(super) struct Batch {
     labels: Pinned,
     params: Pinned,
     scores: Pinned,
+    /// The pictures, until the GPU has read them.
+    lent: Option<Pictures>,
     /// Rows that a softmax scored.
     pub(super) scored: usize,
     /// The pictures are on the GPU.
@@ -39,6 +43,7 @@ impl Batch {
             labels: Pinned::new(context, rows * size_of::<u32>())?,
             params: Pinned::new(context, size_of::<StepParams>())?,
             scores: Pinned::new(context, rows * size_of::<RowScore>())?,
+            lent: None,
             scored: 0,
             read: Event::new(context)?,
             began: Event::timed(context)?,
@@ -55,6 +60,28 @@ impl Batch {
         rest.fill(NO_CLASS);
         self.params.copy_from_slice(bytemuck::bytes_of(&params));
         self.scored = 0;
+    }
+
+    /// Holds the pictures that `copies` is about to have copied, until [`Batch::let_go`] finds `read` to have
+    /// happened; for good, if it fails: nobody knows how much was asked for.
+    pub(super) fn hold<T>(
+        &mut self, pictures: &Pictures,
+        copies: impl FnOnce(&Self, &[f32]) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        self.lent = Some(pictures.clone());
+        let copied = copies(self, pictures.pixels());
+        if copied.is_err() {
+            std::mem::forget(self.lent.take());
+        }
+        copied
+    }
+
+    /// Lets go of the pictures if they have been read.
+    pub(super) fn let_go(&mut self) -> Result<(), DriverError> {
+        if self.lent.is_some() && self.read.happened()? {
+            self.lent = None;
+        }
+        Ok(())
     }
 
     pub(super) fn labels(&self) -> &[u8] {
@@ -85,6 +112,17 @@ impl Batch {
     }
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // A GPU that was given up, or does not answer, may read them at any time.
+        if let Some(pictures) = self.lent.take()
+            && !self.read.waited_for()
+        {
+            std::mem::forget(pictures);
+        }
+    }
+}
+
 /// The GPU's side, which one batch has at a time.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -100,8 +138,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(context: &Arc<Context>, demand: &Demand) -> Result<Self, DeviceError> {
-        let bytes = FeedBytes::of(demand);
+    pub(super) fn new(
+        context: &Arc<Context>, numbers: Numbers, demand: &Demand,
+    ) -> Result<Self, DeviceError> {
+        let bytes = FeedBytes::of(numbers, demand);
         Ok(Self {
             pictures: Memory::new(context, bytes.pictures)?,
             packed: Memory::new(context, bytes.packed)?,
@@ -123,13 +163,12 @@ pub(super) struct FeedBytes {
 }
 
 impl FeedBytes {
-    pub(super) fn of(demand: &Demand) -> Self {
-        use crate::ops::conv;
-        let floats = |len: usize| demand.batch * len * size_of::<f32>();
+    pub(super) fn of(numbers: Numbers, demand: &Demand) -> Self {
+        use crate::ops::conv::{Conv, cuda::packed_x_len};
         let first = demand.convs.first();
         Self {
-            pictures: floats(first.map_or(0, crate::ops::conv::Conv::x_len)),
-            packed: floats(first.map_or(0, conv::cuda::packed_x_len)),
+            pictures: demand.batch * first.map_or(0, Conv::x_len) * size_of::<f32>(),
+            packed: demand.batch * first.map_or(0, packed_x_len) * numbers.bytes(),
             labels: demand.batch * size_of::<u32>(),
             scores: demand.batch * size_of::<RowScore>(),
         }

@@ -8,14 +8,16 @@ use super::{
     buffer::Buffer,
     context::{Context, Event},
     graph::{Graphs, Makers},
-    images::{self, Kind},
+    images,
     launch::{Launch, Ptr},
     libraries::{Call, Libraries, Refused, Tuning},
-    memory::{Memory, Pinned, pin_limit_bytes},
+    memory::{Memory, Pinned, pageable},
     module::Kernels,
+    numbers::{self, Numbers},
     parcel::{Parcel, Way},
     probe::{Found, Gpu},
     queues::Queues,
+    setup::Setup,
     steps::workspace_bytes,
     timeline::Timeline,
 };
@@ -31,30 +33,13 @@ pub(super) const BATCHES: usize = 1 + 1;
 /// Parcels that are unpacked in as many batches, at most: 2 ways at 16 layers, and as many again.
 pub(super) const ARRIVALS: usize = 64;
 
-/// What a GPU computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setup {
-    /// Which images of the kernels.
-    pub kernels: Kind,
-    /// Whether NVIDIA's libraries make the products, where they are found.
-    pub libraries: bool,
-}
-
-impl Setup {
-    /// As the environment says: `ALEXNET_KERNELS=ptx`, which the emulated driver of the tests wants, and
-    /// `ALEXNET_LIBRARIES=off`.
-    pub fn of_environment() -> Self {
-        let is = |name, value| std::env::var(name).is_ok_and(|set| set == value);
-        let kernels = if is("ALEXNET_KERNELS", "ptx") { Kind::Ptx } else { Kind::Any };
-        Self { kernels, libraries: !is("ALEXNET_LIBRARIES", "off") }
-    }
-}
-
 /// One GPU.
 #[derive(Debug)]
 pub struct Cuda {
     gpu: Gpu,
     image: &'static str,
+    /// What activations are kept in, and products multiply.
+    pub(super) numbers: Numbers,
     pub(super) context: Arc<Context>,
     kernels: Kernels,
     graphs: Graphs,
@@ -116,6 +101,7 @@ impl Cuda {
             queues: Queues::new(&context)?,
             gpu,
             image: image.name,
+            numbers: Numbers::default(),
             context,
             kernels,
             graphs: Graphs::default(),
@@ -131,6 +117,12 @@ impl Cuda {
             arrivals,
             remarks: RefCell::default(),
         })
+    }
+
+    /// Has it keep activations in `numbers`, and multiply these, from before the first buffer on.
+    #[must_use]
+    pub fn keeping(self, numbers: Numbers) -> Self {
+        Self { numbers, ..self }
     }
 
     /// The GPU.
@@ -189,14 +181,7 @@ impl Cuda {
     pub(super) fn pin(&self, bytes: usize) -> Result<Pinned, DeviceError> {
         let (slot, refused) = Pinned::or_pageable(&self.context, bytes)?;
         if let Some(refused) = refused {
-            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-            let limit = pin_limit_bytes()
-                .map_or("sets no limit".into(), |limit| format!("allows {} MiB", mib(limit)));
-            self.remark(format!(
-                "batches lie in pageable memory, which is copied more slowly: {refused}; each needs {} MiB, and \
-                 `ulimit -l` {limit}",
-                mib(bytes as u64)
-            ));
+            self.remark(pageable(&refused, bytes));
         }
         Ok(slot)
     }
@@ -204,9 +189,9 @@ impl Cuda {
     pub(super) fn reserve_rooms(&mut self, demand: &Demand) -> Result<(), DeviceError> {
         let batch = || Batch::new(&self.context, demand.batch);
         self.rooms = Some(Rooms {
-            feed: Feed::new(&self.context, demand)?,
+            feed: Feed::new(&self.context, self.numbers, demand)?,
             batches: [batch()?, batch()?],
-            workspace: Memory::new(&self.context, workspace_bytes(demand))?,
+            workspace: Memory::new(&self.context, workspace_bytes(self.numbers, demand))?,
             first: demand.convs.first().copied(),
             rows: demand.batch,
             classes: demand.classes,
@@ -291,12 +276,32 @@ impl Cuda {
 
     /// The address of what op `op` writes, once it may.
     pub(super) fn write(&mut self, buffer: &Buffer, op: u64) -> Ptr {
+        buffer.outdate_copy();
+        self.write_with_copy(buffer, op)
+    }
+
+    /// The same where op `op` writes the copy that products read, too, as far as it writes the numbers.
+    pub(super) fn write_with_copy(&mut self, buffer: &Buffer, op: u64) -> Ptr {
         if let Some(event) = buffer.take_leaving() {
             self.flush();
             let waits = self.queues.compute.wait(&event);
             self.keep("waiting for a parcel to leave", waits);
         }
         buffer.read_by(op)
+    }
+
+    /// The address of what op `op` multiplies.
+    pub(super) fn factor(&mut self, buffer: &Buffer, op: u64) -> Ptr {
+        let floats = buffer.read_by(op);
+        let Some(copy) = buffer.copy() else {
+            assert_eq!(buffer.numbers(), self.numbers, "products read activations and factors");
+            return floats;
+        };
+        if buffer.take_stale() {
+            let (numbers, len) = (self.numbers, buffer.len());
+            numbers::narrow(numbers, len, floats, copy, &mut |l| self.launch(&l));
+        }
+        copy
     }
 
     /// Copies to the GPU and waits for it.
@@ -309,8 +314,9 @@ impl Cuda {
         self.flush();
         let op = self.queues.count();
         let (to, stream) = (self.write(dst, op), self.queues.compute.handle());
+        let src = dst.numbers().narrow(src);
         // SAFETY: `dst` is long enough; both stay until the stream was waited for.
-        let copied = unsafe { result::memcpy_htod_async(to.0, src, stream) };
+        let copied = unsafe { result::memcpy_htod_async(to.0, &src, stream) };
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
         self.keep("copying to the GPU", copied);
     }
@@ -325,10 +331,12 @@ impl Cuda {
         self.flush();
         let op = self.queues.count();
         let (from, stream) = (src.read_by(op), self.queues.compute.handle());
+        let mut bytes = vec![0_u8; dst.len() * src.numbers().bytes()];
         // SAFETY: `src` is long enough; both stay until the stream was waited for.
-        let copied = unsafe { result::memcpy_dtoh_async(dst, from.0, stream) };
+        let copied = unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream) };
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
         self.keep("copying from the GPU", copied);
+        src.numbers().widen(&bytes, dst);
     }
 
     /// Parcels from `from` to `to`.
@@ -342,11 +350,13 @@ impl Cuda {
             to.context.name(),
             way.describe()
         ));
-        (0..count).map(|_| Parcel::new(&from.context, &to.context, way, len)).collect()
+        let bytes = len * from.numbers.bytes();
+        (0..count).map(|_| Parcel::new(&from.context, &to.context, way, bytes)).collect()
     }
 
     pub(super) fn fill(&mut self, src: &Buffer, len: usize, parcel: &mut Parcel) {
-        assert!(len <= src.len(), "{len} floats of {}", src.len());
+        assert!(len <= src.len(), "{len} numbers of {}", src.len());
+        let bytes = len * src.numbers().bytes();
         if self.has_failed() {
             return;
         }
@@ -356,14 +366,16 @@ impl Cuda {
         let filled = self
             .queues
             .out_follows()
-            .and_then(|()| parcel.fill(src.ptr(), len, &self.queues.out, timeline));
+            .and_then(|()| parcel.fill(src.ptr(), bytes, &self.queues.out, timeline));
         if let Some(filled) = self.keep("sending a parcel", filled) {
             src.leaves_until(filled);
         }
     }
 
     pub(super) fn empty(&mut self, parcel: &mut Parcel, len: usize, dst: &Buffer) {
-        assert!(len <= dst.len(), "{len} floats into {}", dst.len());
+        assert!(len <= dst.len(), "{len} numbers into {}", dst.len());
+        let bytes = len * dst.numbers().bytes();
+        dst.outdate_copy();
         if self.has_failed() {
             return;
         }
@@ -377,7 +389,7 @@ impl Cuda {
             if let Some(event) = dst.take_leaving() {
                 queues.inward.wait(&event)?;
             }
-            parcel.empty(dst.ptr(), len, &queues.inward, timeline)?;
+            parcel.empty(dst.ptr(), bytes, &queues.inward, timeline)?;
             queues.inward.record(arrived)?;
             queues.compute.wait(arrived)
         };

@@ -1,15 +1,20 @@
 //! A buffer of the device trait, and what is known of who uses it.
 
-use super::{context::Event, launch::Ptr, memory::Memory};
+use super::{context::Event, launch::Ptr, memory::Memory, numbers::Numbers};
 use std::{
     cell::{Cell, RefCell},
     sync::Arc,
 };
 
-/// Floats on a GPU: activations `[n, h, w, c]`, weights `[k, r, s, c]`.
+/// Numbers on a GPU: activations `[n, h, w, c]`, weights `[k, r, s, c]`.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Memory,
+    numbers: Numbers,
+    /// What products read, where they do not read `memory`.
+    copy: Option<Memory>,
+    /// `memory` was written since.
+    stale: Cell<bool>,
     /// The last op that uses it.
     used: Cell<u64>,
     /// It is being copied to a peer until then.
@@ -17,17 +22,38 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(memory: Memory) -> Self {
-        Self { memory, used: Cell::new(0), leaving: RefCell::new(None) }
+    pub(super) fn new(memory: Memory, numbers: Numbers, copy: Option<Memory>) -> Self {
+        let (stale, used) = (Cell::new(false), Cell::new(0));
+        Self { memory, numbers, copy, stale, used, leaving: RefCell::new(None) }
     }
 
-    /// Floats that it holds.
+    /// Numbers that it holds.
     pub(super) fn len(&self) -> usize {
-        self.memory.bytes() / size_of::<f32>()
+        self.memory.bytes() / self.numbers.bytes()
+    }
+
+    /// What they are.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers
     }
 
     pub(super) fn ptr(&self) -> Ptr {
         self.memory.ptr()
+    }
+
+    /// What products read, where they do not read the numbers themselves.
+    pub(super) fn copy(&self) -> Option<Ptr> {
+        self.copy.as_ref().map(Memory::ptr)
+    }
+
+    /// The numbers are written, and the copy is not.
+    pub(super) fn outdate_copy(&self) {
+        self.stale.set(true);
+    }
+
+    /// Whether the copy has to be made again, by who asks.
+    pub(super) fn take_stale(&self) -> bool {
+        self.stale.take()
     }
 
     /// The last op that uses it.

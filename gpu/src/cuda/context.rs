@@ -76,8 +76,8 @@ impl Context {
         self.lost.store(true, Ordering::Relaxed); // it orders nothing else
     }
 
-    /// Frees something with this context bound, unless the GPU was given up. An error has no one to
-    /// go to, and the end of the process frees all.
+    /// Frees something, or waits to, with this context bound, unless the GPU was given up. An error has no
+    /// one to go to, and the end of the process frees all.
     pub(super) fn free(&self, free: impl FnOnce() -> Result<(), DriverError>) {
         if !self.lost.load(Ordering::Relaxed) && self.bind().is_ok() {
             let _ = free();
@@ -211,6 +211,16 @@ impl Event {
             Err(DriverError(CUresult::CUDA_ERROR_NOT_READY)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Waits until it has happened; false if the GPU fails or was given up, and it may not have.
+    pub(super) fn waited_for(&self) -> bool {
+        let mut happened = false;
+        self.context.free(|| {
+            // SAFETY: the handle lives as long as `self`.
+            unsafe { result::event::synchronize(self.handle) }.map(|()| happened = true)
+        });
+        happened
     }
 
     /// Milliseconds from `earlier` to this one: both timed, of one context, and happened.

@@ -4,15 +4,20 @@ use super::{
     batch::FeedBytes,
     board::{BATCHES, Cuda},
     buffer::Buffer,
+    launch::{Launch, Ptr},
     layout, libraries,
     memory::{Memory, Pinned},
+    numbers::Numbers,
     parcel::Parcel,
     steps::workspace_bytes,
     tile::Epilogue,
     timeline::Timeline,
 };
 use crate::{
-    device::{Demand, Device, DeviceError, Input, Progress, RowLayout, Span, Step},
+    device::{
+        Activation, Demand, Device, DeviceError, Input, Pictures, Progress, RowLayout, Span,
+        Step, Sums,
+    },
     ops::{
         activation,
         conv::{self, Conv},
@@ -26,18 +31,40 @@ use crate::{
 use std::time::Duration;
 
 impl Cuda {
-    fn conv_input(&self, x: Input<'_, Buffer>, op: u64) -> conv::cuda::Input {
+    fn conv_input(&mut self, x: Input<'_, Buffer>, op: u64) -> conv::cuda::Input {
         match x {
-            Input::Buffer(x) => conv::cuda::Input::Activations(x.read_by(op)),
+            Input::Buffer(x) => conv::cuda::Input::Activations(self.factor(x, op)),
             Input::Pictures(_) => conv::cuda::Input::Packed(self.packed()),
         }
     }
 
-    fn epilogue(
-        &mut self, y: &Buffer, b: Option<&Buffer>, accumulate: bool, op: u64,
-    ) -> Epilogue {
-        let bias = b.map(|b| b.read_by(op));
-        Epilogue { out: self.write(y, op), bias, accumulate, relu: false }
+    fn epilogue(&mut self, y: &Buffer, to: &Sums<'_, Buffer>, op: u64) -> Epilogue {
+        let bias = to.bias.map(|b| b.read_by(op));
+        let relu = to.activation == Activation::Relu;
+        let wide = y.numbers() == Numbers::F32;
+        Epilogue { out: self.write(y, op), bias, accumulate: to.accumulate, relu, wide }
+    }
+
+    /// What the product's epilogue has not applied.
+    fn activate(&mut self, activation: Activation, len: usize, y: &Buffer) {
+        if activation != Activation::Relu {
+            let numbers = y.numbers();
+            activation::cuda::forward(numbers, activation, len, y.ptr(), &mut |l| {
+                self.launch(&l);
+            });
+        }
+    }
+
+    /// The address of the gradient that op `op` makes of activations.
+    fn gradient(&mut self, dx: &Buffer, op: u64) -> Ptr {
+        assert_eq!(dx.numbers(), self.numbers, "gradients of activations are kept as these");
+        self.write(dx, op)
+    }
+
+    /// The addresses of velocities and weights that op `op` writes, and of the copy of these.
+    fn weights(&mut self, v: &Buffer, w: &Buffer, op: u64) -> [Ptr; 3] {
+        let (v, copy) = (self.write(v, op), Ptr::or_null(w.copy()));
+        [v, self.write_with_copy(w, op), copy]
     }
 }
 
@@ -55,9 +82,9 @@ impl Device for Cuda {
         let (major, minor) = gpu.capability;
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
         let (index, name, image) = (gpu.index, &gpu.name, self.image());
-        let libraries = self.libraries.describe();
+        let (numbers, libraries) = (self.numbers.name(), self.libraries.describe(self.numbers));
         format!(
-            "gpu {index}: {name}, sm_{major}{minor}, {gib:.1} GiB, kernels {image}{libraries}"
+            "gpu {index}: {name}, sm_{major}{minor}, {gib:.1} GiB, {numbers}, kernels {image}{libraries}"
         )
     }
 
@@ -67,7 +94,31 @@ impl Device for Cuda {
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
-        Memory::zeroed(&self.context, len * size_of::<f32>()).map(Buffer::new)
+        let memory = Memory::zeroed(&self.context, len * size_of::<f32>())?;
+        Ok(Buffer::new(memory, Numbers::F32, None))
+    }
+
+    fn activations(&self, len: usize) -> Result<Buffer, DeviceError> {
+        let memory = Memory::zeroed(&self.context, len * self.numbers.bytes())?;
+        Ok(Buffer::new(memory, self.numbers, None))
+    }
+
+    fn factors(&self, len: usize) -> Result<Buffer, DeviceError> {
+        if self.numbers == Numbers::F32 {
+            return self.zeros(len);
+        }
+        let memory = Memory::zeroed(&self.context, len * size_of::<f32>())?;
+        let copy = Memory::zeroed(&self.context, len * self.numbers.bytes())?;
+        Ok(Buffer::new(memory, Numbers::F32, Some(copy)))
+    }
+
+    fn activation_bytes(&self) -> usize {
+        self.numbers.bytes()
+    }
+
+    fn factor_bytes(&self) -> usize {
+        let copy = if self.numbers == Numbers::F32 { 0 } else { self.numbers.bytes() };
+        size_of::<f32>() + copy
     }
 
     fn slot(&self, bytes: usize) -> Result<Pinned, DeviceError> {
@@ -127,15 +178,18 @@ impl Device for Cuda {
         self.reserve_rooms(demand)
     }
 
-    fn reserved_bytes(demand: &Demand) -> usize {
-        workspace_bytes(demand) + FeedBytes::of(demand).sum() + libraries::room_bytes(demand)
+    fn reserved_bytes(&self, demand: &Demand) -> usize {
+        workspace_bytes(self.numbers, demand)
+            + FeedBytes::of(self.numbers, demand).sum()
+            + libraries::room_bytes(self.numbers, demand)
     }
 
-    fn begin(&mut self, pixels: &[f32], labels: &[u32], step: Step) {
-        if let Some((op, n)) = self.begin_batch(pixels, labels, step) {
-            let (pictures, packed) = (self.pictures(), self.packed());
+    fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step) {
+        if let Some((op, n)) = self.begin_batch(pictures, labels, step) {
+            let (numbers, pictures, packed) = (self.numbers, self.pictures(), self.packed());
             self.queues.count();
-            conv::cuda::space_to_depth(&op, n, pictures, packed, &mut |l| self.launch(&l));
+            let sink = &mut |l: Launch| self.launch(&l);
+            conv::cuda::space_to_depth(numbers, &op, n, pictures, packed, sink);
             self.free_pictures();
         }
     }
@@ -182,26 +236,28 @@ impl Device for Cuda {
     }
 
     fn conv_forward(
-        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (x, w, to) =
-            (self.conv_input(x, by), w.read_by(by), self.epilogue(y, b, accumulate, by));
-        let room = self.workspace();
-        if !self.conv_forward_by_library(op, n, x, w, to) {
-            conv::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        let (x, w) = (self.conv_input(x, by), self.factor(w, by));
+        let (sums, room, numbers) = (self.epilogue(y, &to, by), self.workspace(), self.numbers);
+        if !self.conv_forward_by_library(op, n, x, w, sums) {
+            conv::cuda::forward(numbers, op, n, x, w, sums, room, &mut |l| self.launch(&l));
         }
+        self.activate(to.activation, n * op.y_len(), y);
     }
 
     fn conv_backward_data(
         &mut self, op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (dy, w, dx) = (dy.read_by(by), w.read_by(by), self.write(dx, by));
-        let room = self.workspace();
+        let (dy, w) = (self.factor(dy, by), self.factor(w, by));
+        let (dx, room, numbers) = (self.gradient(dx, by), self.workspace(), self.numbers);
         if !self.conv_backward_data_by_library(op, n, dy, w, dx) {
-            conv::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+            conv::cuda::backward_data(numbers, op, n, dy, w, dx, room, &mut |l| {
+                self.launch(&l);
+            });
         }
     }
 
@@ -209,39 +265,46 @@ impl Device for Cuda {
         &mut self, op: &Conv, n: usize, x: Input<'_, Buffer>, dy: &Buffer, dw: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (x, dy, dw) = (self.conv_input(x, by), dy.read_by(by), self.write(dw, by));
-        let room = self.workspace();
+        let (x, dy) = (self.conv_input(x, by), self.factor(dy, by));
+        let (dw, room, numbers) = (self.write(dw, by), self.workspace(), self.numbers);
         if !self.conv_backward_weight_by_library(op, n, x, dy, dw) {
-            conv::cuda::backward_weight(op, n, x, dy, dw, room, &mut |l| self.launch(&l));
+            conv::cuda::backward_weight(numbers, op, n, x, dy, dw, room, &mut |l| {
+                self.launch(&l);
+            });
         }
     }
 
     fn bias_backward(&mut self, n: usize, k: usize, area: usize, dy: &Buffer, db: &mut Buffer) {
         let by = self.queues.count();
-        let (dy, db, room) = (dy.read_by(by), self.write(db, by), self.workspace());
-        linear::cuda::bias_backward(n, k, area, dy, db, room, &mut |l| self.launch(&l));
+        let (numbers, room) = (dy.numbers(), self.workspace());
+        let (dy, db) = (dy.read_by(by), self.write(db, by));
+        let sink = &mut |l: Launch| self.launch(&l);
+        linear::cuda::bias_backward(numbers, n, k, area, dy, db, room, sink);
     }
 
     fn linear_forward(
-        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, b: Option<&Buffer>,
-        accumulate: bool, y: &mut Buffer,
+        &mut self, op: &Linear, n: usize, x: &Buffer, w: &Buffer, to: Sums<'_, Buffer>,
+        y: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (x, w) = (x.read_by(by), w.read_by(by));
-        let (to, room) = (self.epilogue(y, b, accumulate, by), self.workspace());
-        if !self.linear_forward_by_library(op, n, x, w, to) {
-            linear::cuda::forward(op, n, x, w, to, room, &mut |l| self.launch(&l));
+        let (x, w) = (self.factor(x, by), self.factor(w, by));
+        let (sums, room, numbers) = (self.epilogue(y, &to, by), self.workspace(), self.numbers);
+        if !self.linear_forward_by_library(op, n, x, w, sums) {
+            linear::cuda::forward(numbers, op, n, x, w, sums, room, &mut |l| self.launch(&l));
         }
+        self.activate(to.activation, n * op.outputs, y);
     }
 
     fn linear_backward_data(
         &mut self, op: &Linear, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (dy, w, dx) = (dy.read_by(by), w.read_by(by), self.write(dx, by));
-        let room = self.workspace();
+        let (dy, w) = (self.factor(dy, by), self.factor(w, by));
+        let (dx, room, numbers) = (self.gradient(dx, by), self.workspace(), self.numbers);
         if !self.linear_backward_data_by_library(op, n, dy, w, dx) {
-            linear::cuda::backward_data(op, n, dy, w, dx, room, &mut |l| self.launch(&l));
+            linear::cuda::backward_data(numbers, op, n, dy, w, dx, room, &mut |l| {
+                self.launch(&l);
+            });
         }
     }
 
@@ -250,49 +313,54 @@ impl Device for Cuda {
         w: &mut Buffer,
     ) {
         let by = self.queues.count();
-        let (x, dy) = (x.read_by(by), dy.read_by(by));
-        let (v, w) = (self.write(v, by), self.write(w, by));
-        let params = self.params();
-        linear::cuda::update(op, n, [x, dy], sgd, [v, w], params, &mut |l| self.launch(&l));
+        let (x, dy) = (self.factor(x, by), self.factor(dy, by));
+        let (w, params, numbers) = (self.weights(v, w, by), self.params(), self.numbers);
+        let sink = &mut |l: Launch| self.launch(&l);
+        linear::cuda::update(numbers, op, n, [x, dy], sgd, w, params, sink);
     }
 
     fn finish_forward(
         &mut self, op: &Finish, n: usize, y: &mut Buffer, out: Option<&mut Buffer>,
     ) {
         let by = self.queues.count();
-        let (y, out) = (self.write(y, by), out.map(|out| self.write(out, by)));
-        finish::cuda::forward(op, n, y, out, &mut |l| self.launch(&l));
+        let numbers = y.numbers();
+        let (y, out) = (self.write(y, by), out.map(|out| self.gradient(out, by)));
+        finish::cuda::forward(numbers, op, n, y, out, &mut |l| self.launch(&l));
     }
 
     fn finish_backward(
         &mut self, op: &Finish, n: usize, d: &Buffer, y: &mut Buffer, db: &mut Buffer,
     ) {
         let by = self.queues.count();
+        let (numbers, room) = (y.numbers(), self.workspace());
+        assert_eq!(d.numbers(), numbers, "gradients are kept as what they are of");
         let (d, y, db) = (d.read_by(by), self.write(y, by), self.write(db, by));
-        let room = self.workspace();
-        finish::cuda::backward(op, n, d, y, db, room, &mut |l| self.launch(&l));
+        finish::cuda::backward(numbers, op, n, d, y, db, room, &mut |l| self.launch(&l));
     }
 
     fn dropout(&mut self, op: &Dropout, n: usize, y: &mut Buffer) {
         let by = self.queues.count();
-        let (y, params) = (self.write(y, by), self.params());
-        dropout::cuda::apply(op, n, y, params, &mut |l| self.launch(&l));
+        let (numbers, y, params) = (y.numbers(), self.write(y, by), self.params());
+        dropout::cuda::apply(numbers, op, n, y, params, &mut |l| self.launch(&l));
     }
 
     fn scale(&mut self, factor: f32, len: usize, y: &mut Buffer) {
         let by = self.queues.count();
-        let y = self.write(y, by);
-        dropout::cuda::scale(factor, len, y, &mut |l| self.launch(&l));
+        let (numbers, y) = (y.numbers(), self.write(y, by));
+        dropout::cuda::scale(numbers, factor, len, y, &mut |l| self.launch(&l));
     }
 
     fn add(&mut self, len: usize, x: &Buffer, y: &mut Buffer) {
         let by = self.queues.count();
+        let numbers = y.numbers();
+        assert_eq!(x.numbers(), numbers, "what is added is kept alike");
         let (x, y) = (x.read_by(by), self.write(y, by));
-        activation::cuda::add(len, x, y, &mut |l| self.launch(&l));
+        activation::cuda::add(numbers, len, x, y, &mut |l| self.launch(&l));
     }
 
     fn softmax(&mut self, n: usize, classes: usize, _labels: &[u32], logits: &mut Buffer) {
         let by = self.queues.count();
+        assert_eq!(logits.numbers(), Numbers::F32, "logits are factors");
         let (logits, labels, scores) = (self.write(logits, by), self.labels(), self.scores());
         softmax::cuda::forward(n, classes, labels, logits, scores, &mut |l| self.launch(&l));
         self.scores_of(n);
@@ -300,14 +368,15 @@ impl Device for Cuda {
 
     fn softmax_backward(&mut self, n: usize, classes: usize, _labels: &[u32], p: &mut Buffer) {
         let by = self.queues.count();
+        assert_eq!(p.numbers(), Numbers::F32, "probabilities are factors");
         let (p, labels, params) = (self.write(p, by), self.labels(), self.params());
         softmax::cuda::backward(n, classes, labels, p, params, &mut |l| self.launch(&l));
     }
 
     fn sgd(&mut self, op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer) {
         let by = self.queues.count();
-        let (g, v, w) = (g.read_by(by), self.write(v, by), self.write(w, by));
-        let params = self.params();
-        sgd::cuda::step(op, len, g, v, w, params, &mut |l| self.launch(&l));
+        let numbers = if w.copy().is_some() { self.numbers } else { Numbers::F32 };
+        let (g, w, params) = (g.read_by(by), self.weights(v, w, by), self.params());
+        sgd::cuda::step(numbers, op, len, g, w, params, &mut |l| self.launch(&l));
     }
 }

@@ -83,6 +83,18 @@ pub fn pin_limit_bytes() -> Option<u64> {
     None
 }
 
+/// What the user should know of batches of `bytes` that could not be pinned.
+pub(super) fn pageable(refused: &DeviceError, bytes: usize) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let limit = pin_limit_bytes()
+        .map_or("sets no limit".into(), |limit| format!("allows {} MiB", mib(limit)));
+    format!(
+        "batches lie in pageable memory, which is copied more slowly: {refused}; each needs {} MiB, and `ulimit -l` \
+         {limit}",
+        mib(bytes as u64)
+    )
+}
+
 /// Memory of the host that the GPU's copy engines read and write while the CPU does something else, or
 /// that they cannot, where the system refuses to pin any.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 pub mod probe;
 pub mod launch;
 pub mod layout;
+pub mod numbers;
 pub mod tile;
 pub mod images;
 pub mod libraries;
@@ -22,6 +23,7 @@ mod timeline;
 mod parcel;
 mod buffer;
 mod batch;
+mod setup;
 mod board;
 mod steps;
 mod device;
@@ -33,7 +35,9 @@ mod costs;
 #[cfg(test)]
 mod seeded;
 
-pub use board::{Cuda, Setup};
+pub use board::Cuda;
 pub use buffer::Buffer;
 pub use memory::{Pinned, pin_limit_bytes};
+pub use numbers::Numbers;
 pub use parcel::Parcel;
+pub use setup::Setup;

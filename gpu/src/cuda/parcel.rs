@@ -11,7 +11,7 @@ use crate::device::DeviceError;
 use cudarc::driver::{DriverError, result, sys};
 use std::sync::Arc;
 
-/// A room for floats on their way from one GPU to another.
+/// A room for numbers on their way from one GPU to another.
 #[derive(Debug)]
 pub struct Parcel {
     room: Room,
@@ -61,9 +61,8 @@ impl Way {
 
 impl Parcel {
     pub(super) fn new(
-        from: &Arc<Context>, to: &Arc<Context>, way: Way, len: usize,
+        from: &Arc<Context>, to: &Arc<Context>, way: Way, bytes: usize,
     ) -> Result<Self, DeviceError> {
-        let bytes = len * size_of::<f32>();
         let room = match way {
             Way::Host => Room::Host(Pinned::new(from, bytes)?),
             Way::Same | Way::Peer => {
@@ -73,11 +72,10 @@ impl Parcel {
         Ok(Self { room, filled: Arc::new(Event::new(from)?), emptied: Event::new(to)? })
     }
 
-    /// Fills it with `len` floats from `src` on a stream of the sender, and says when it will be.
+    /// Fills it with `bytes` from `src` on a stream of the sender, and says when it will be.
     pub(super) fn fill(
-        &mut self, src: Ptr, len: usize, stream: &Stream, timeline: Option<&mut Timeline>,
+        &mut self, src: Ptr, bytes: usize, stream: &Stream, timeline: Option<&mut Timeline>,
     ) -> Result<Arc<Event>, DriverError> {
-        let bytes = len * size_of::<f32>();
         stream.wait(&self.emptied)?;
         let mut copies = || self.copy_in(src, bytes, stream);
         match timeline {
@@ -116,11 +114,10 @@ impl Parcel {
         }
     }
 
-    /// Empties `len` floats into `dst` on a stream of the receiver.
+    /// Empties `bytes` into `dst` on a stream of the receiver.
     pub(super) fn empty(
-        &mut self, dst: Ptr, len: usize, stream: &Stream, timeline: Option<&mut Timeline>,
+        &mut self, dst: Ptr, bytes: usize, stream: &Stream, timeline: Option<&mut Timeline>,
     ) -> Result<(), DriverError> {
-        let bytes = len * size_of::<f32>();
         stream.wait(&self.filled)?;
         let copies = || self.copy_out(dst, bytes, stream);
         match timeline {

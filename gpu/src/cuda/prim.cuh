@@ -23,14 +23,18 @@ typedef unsigned long long u64;
 // `count` elements of shared memory; at the top of a kernel only.
 #define STATIC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 
-// Four floats, or four halves in two words, in one access: aligned to 16 or 8 bytes.
-DEV float4 load4(const float *p) { return *(const float4 *)p; }
-DEV void store4(float *p, float4 v) { *(float4 *)p = v; }
-DEV void store_halves(u16 *p, u32 low, u32 high) { *(uint2 *)p = make_uint2(low, high); }
+// Four floats, or four halves in two words, or eight in four, in one access: aligned to as many bytes.
+DEV float4 load_floats(const float *p) { return *(const float4 *)p; }
+DEV void store_floats(float *p, float4 v) { *(float4 *)p = v; }
+DEV uint2 load_words(const void *p) { return *(const uint2 *)p; }
+DEV void store_words(void *p, u32 a, u32 b) { *(uint2 *)p = make_uint2(a, b); }
+DEV void store_words(void *p, u32 a, u32 b, u32 c, u32 d) { *(uint4 *)p = make_uint4(a, b, c, d); }
 
 DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 #if __CUDA_ARCH__ >= 800
+#define TENSOR_CORES
+
 // Two numbers rounded to nearest even, the first in the low half.
 DEV u32 to_bf16x2(float low, float high) {
     u32 r;
@@ -59,6 +63,30 @@ DEV void load_matrix_x4_trans(u32 *r, const void *row) {
                  : "r"(shared_address(row))
                  : "memory");
 }
+
+// 16 bytes from global to shared memory, past the registers; zeros, and nothing read, if not `given`.
+DEV void copy_async16(void *to, const void *from, bool given) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)),
+                   "r"(given ? 16 : 0)
+                 : "memory");
+}
+// Ends a group of copies.
+DEV void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for this thread's groups but the newest PENDING.
+template <int PENDING>
+DEV void copy_async_wait() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(PENDING) : "memory");
+}
+#else
+// As cvt.rn.bf16x2.f32 of newer devices does.
+DEV u32 to_bf16(float x) {
+    const u32 bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+DEV u32 to_bf16x2(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
 #endif  // __CUDA_ARCH__ >= 800
 #endif  // HOST_EMU
 

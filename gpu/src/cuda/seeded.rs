@@ -28,7 +28,9 @@ const fn bug(
 }
 
 const TILE: &str = "cuda/tile_f32.cuh";
-const BF16: &str = "cuda/tile_bf16.cuh";
+const HALVES: &str = "cuda/tile_halves.cuh";
+const SUMS: &str = "cuda/sums.cuh";
+const LINEAR: &str = "ops/linear/linear.cu";
 const CONV: &str = "ops/conv/conv.cu";
 const DEPTH: &str = "ops/conv/depth.cu";
 const FINISH: &str = "ops/finish/finish.cu";
@@ -36,33 +38,39 @@ const SOFTMAX: &str = "ops/softmax/softmax.cu";
 const DROPOUT: &str = "ops/dropout/dropout.cu";
 
 #[rustfmt::skip]
-const BUGS: [Bug; 35] = [
+const BUGS: [Bug; 44] = [
     // Barriers and the order of accesses.
     bug("a tile's barrier is missing", TILE, "        __syncthreads();\n", "", "conv::cuda"),
     bug("the two rooms of a tile do not take turns", TILE, "turn ^= 1", "turn ^= 0", "conv::cuda"),
-    bug("LRN's channels are read before they are there", FINISH, "a[c] = read_activation(s, mine[c]);\n    __syncthreads();", "a[c] = read_activation(s, mine[c]);", "finish::cuda"),
-    bug("LRN's shares are read before they are there", FINISH, "        mine[c] = q;\n    }\n    __syncthreads();", "        mine[c] = q;\n    }", "finish::cuda"),
+    bug("LRN's channels are read before they are there", FINISH, "a[c] = read_activation(s, widen(mine[c]));\n    __syncthreads();", "a[c] = read_activation(s, widen(mine[c]));", "finish::cuda"),
+    bug("LRN's shares are read before they are there", FINISH, "        kept[c] = q;\n    }\n    __syncthreads();", "        kept[c] = q;\n    }", "finish::cuda"),
     bug("the label's logit is read while it changes", SOFTMAX, "    __syncthreads();  // before", "    // before", "softmax::cuda"),
     bug("a row's joined value is overwritten while others read it", SOFTMAX, "    const T joined = all[0];\n    __syncthreads();\n", "    const T joined = all[0];\n", "softmax::cuda"),
     bug("a joining step does not wait for the one before", SOFTMAX, "half; half /= 2) {\n        __syncthreads();", "half; half /= 2) {", "softmax::cuda"),
     bug("the rows' sums are read before they are there", "ops/linear/bias.cu", "    __syncthreads();\n", "", "linear::cuda"),
     bug("only some threads reach a barrier", FINISH, "    float *const a = rooms + threadIdx.y", "    if (!there) return;\n    if (threadIdx.x == 31) __syncwarp(1u);\n    float *const a = rooms + threadIdx.y", "finish::cuda"),
-    bug("the barrier of a bf16 tile is missing", BF16, "        __syncthreads();\n", "", "linear::cuda"),
-    bug("the two rooms of a bf16 tile do not take turns", BF16, "turn ^= 1", "turn ^= 0", "linear::cuda"),
+    bug("the barrier of a tile of halves is missing", HALVES, "        __syncthreads();\n", "", "linear::cuda"),
+    bug("nobody waits for a stage's copies", HALVES, "        copy_async_wait<STAGES - 2>();\n", "", "linear::cuda"),
+    bug("copies are waited for a stage too late", HALVES, "copy_async_wait<STAGES - 2>", "copy_async_wait<STAGES - 1>", "linear::cuda"),
+    bug("a stage is written while it is read", HALVES, "ask(stage ? stage - 1 : STAGES - 1)", "ask(stage)", "linear::cuda"),
+    bug("a stage is asked for before the barrier", HALVES, "        copy_async_wait<STAGES - 2>();\n        __syncthreads();\n        ask(stage ? stage - 1 : STAGES - 1);", "        copy_async_wait<STAGES - 2>();\n        ask(stage ? stage - 1 : STAGES - 1);\n        __syncthreads();", "linear::cuda"),
+    bug("the stages take turns in another order", HALVES, "stage + 1 < STAGES ? stage + 1 : 0", "stage ? stage - 1 : STAGES - 1", "linear::cuda"),
+    bug("the last step of halves is not asked for", HALVES, "if (asked < k1) {", "if (asked + HALVES_STEP < k1) {", "linear::cuda"),
+    bug("where there is nothing, something is copied", HALVES, "chunk ? chunk : from.p, chunk)", "chunk ? chunk : from.p, true)", "linear::cuda"),
     // Fragments.
-    bug("the left fragment's quarters are swapped", BF16, "(m + odd * 8 + low) * PITCH + k + high * 8", "(m + high * 8 + low) * PITCH + k + odd * 8", "linear::cuda"),
-    bug("the right fragment is not turned", BF16, "load_matrix_x4_trans(r, room + (k + odd * 8", "load_matrix_x4(r, room + (k + odd * 8", "linear::cuda"),
+    bug("the left fragment's quarters are swapped", HALVES, "(m + odd * 8 + low) * PITCH + k + high * 8", "(m + high * 8 + low) * PITCH + k + odd * 8", "linear::cuda"),
+    bug("the right fragment is not turned", HALVES, "load_matrix_x4_trans(r, room + (k + odd * 8", "load_matrix_x4(r, room + (k + odd * 8", "linear::cuda"),
     // Bounds and tails.
     bug("the last step of a product is lost", TILE, "k + STEP < k1", "k + 2 * STEP < k1", "conv::cuda"),
-    bug("a part ends beyond the last term", TILE, "min((part + 1) * each * STEP, terms)", "(part + 1) * each * STEP", "conv::cuda"),
+    bug("a part ends beyond the last term", SUMS, "min((part + 1) * each * STEP, terms)", "(part + 1) * each * STEP", "conv::cuda"),
     bug("a window may hang over by a row", CONV, "        if ((u32)i >= (u32)height || (u32)j >= (u32)width) return nullptr;\n        return row.image", "        if ((u32)i > (u32)height || (u32)j >= (u32)width) return nullptr;\n        return row.image", "conv::cuda"),
-    bug("quads are taken where channels are no multiple", CONV, "whole = depth % 4 == 0 && aligned4(p);", "whole = true;", "conv::cuda"),
-    bug("the last part of a sum is forgotten", TILE, "for (int part = 0; part < parts; part++)", "for (int part = 0; part < parts - 1; part++)", "conv::cuda"),
-    bug("a store beyond the last column", TILE, "            if (j + e < n)\n", "            if (j + e <= n)\n", "linear::cuda"),
+    bug("quads are taken where channels are no multiple", CONV, "whole = depth % WIDTH == 0 && aligned<WIDTH>(p);", "whole = true;", "conv::cuda"),
+    bug("the last part of a sum is forgotten", SUMS, "for (int part = 0; part < parts; part++)", "for (int part = 0; part < parts - 1; part++)", "conv::cuda"),
+    bug("a store beyond the last column", SUMS, "            if (j + e < n)\n", "            if (j + e <= n)\n", "linear::cuda"),
     bug("one row too many in the bias' gradient", "ops/linear/bias.cu", "row < end", "row <= end", "linear::cuda"),
-    bug("one number too many", "ops/activation/activation.cu", "if (i < len) y[i] = activate", "if (i <= len) y[i] = activate", "activation::cuda"),
+    bug("one number too many", "ops/activation/activation.cu", "if (i < len) y[i] = narrow<T>(activate", "if (i <= len) y[i] = narrow<T>(activate", "activation::cuda"),
     bug("another tower's units are dropped", DROPOUT, "m.first_unit + i % m.units", "i % m.units", "dropout::cuda"),
-    bug("a step of the optimiser beyond the source's columns", "ops/linear/linear.cu", "if (j + e < n) sgd_step", "if (j + e <= n) sgd_step", "linear::cuda"),
+    bug("a step of the optimiser beyond the source's columns", LINEAR, "if (j + e < n) {\n                sgd_step", "if (j + e <= n) {\n                sgd_step", "linear::cuda"),
     // Indices and formulas.
     bug("the turned kernel's rows and columns are swapped", CONV, "(tap.c * window + tap.u) * window + tap.v", "(tap.c * window + tap.v) * window + tap.u", "conv::cuda"),
     bug("the window is turned the wrong way", CONV, "BACK ? row.i - tap.u : row.i + tap.u", "row.i + tap.u", "conv::cuda"),
@@ -76,6 +84,9 @@ const BUGS: [Bug; 35] = [
     bug("what is not a number ranks below the label", SOFTMAX, "!(p[k] < of_label)", "p[k] >= of_label", "softmax::cuda"),
     bug("nine rounds of Philox", DROPOUT, "round < 10", "round < 9", "dropout::cuda"),
     bug("the weight moves by the old velocity", "ops/sgd/sgd.cuh", "    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));\n    w = __fadd_rn(w, v);", "    w = __fadd_rn(w, v);\n    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));", "sgd::cuda"),
+    bug("products read the weights of the step before", "ops/sgd/sgd.cu", "copy[i] = narrow<T>(w[i])", "copy[i] = narrow<T>(w[i] - v[i])", "sgd::cuda"),
+    bug("a linear layer's copy is not written", LINEAR, "if (copied(copy)) store4(of_copy, ws);", "", "linear::cuda"),
+    bug("what is added to is taken from the wrong halves", "cuda/numbers.cuh", "v.x << 16), __uint_as_float(v.x & 0xffff0000u)", "v.x & 0xffff0000u), __uint_as_float(v.x << 16)", "conv::cuda"),
 ];
 
 /// Copies the kernels below `from`.

@@ -1,11 +1,13 @@
 //! Batches on a GPU: how one begins and ends, and how far all are.
 
 use super::{
+    batch::Batch,
     board::{ARRIVALS, BATCHES, Cuda},
     launch::StepParams,
+    numbers::Numbers,
 };
 use crate::{
-    device::{Demand, DeviceError, Progress, Step},
+    device::{Demand, DeviceError, Pictures, Progress, Step},
     ops::{conv::Conv, softmax::Score},
 };
 use cudarc::driver::{DriverError, result};
@@ -15,8 +17,10 @@ impl Cuda {
     /// Has the batch's pictures and labels copied; returns by what convolution the pictures are to be
     /// packed, and how many.
     pub(super) fn begin_batch(
-        &mut self, pixels: &[f32], labels: &[u32], step: Step,
+        &mut self, pictures: &Pictures, labels: &[u32], step: Step,
     ) -> Option<(Conv, usize)> {
+        let under_way = self.begun - self.progress.done;
+        assert!(under_way < BATCHES as u64, "{under_way} batches are under way");
         self.bind();
         self.flush();
         if self.has_failed() {
@@ -28,15 +32,15 @@ impl Cuda {
         let batch = &mut rooms.batches[self.begun as usize % BATCHES];
         batch.set(labels, params);
         let (feed, queues, timeline) = (&rooms.feed, &self.queues, &mut self.timeline);
-        let bytes: &[u8] = bytemuck::cast_slice(pixels);
-        assert_eq!(bytes.len(), feed.pictures.bytes(), "pictures of another size");
-        let mut copied = || {
+        let copied = batch.hold(pictures, |batch, pixels| {
+            let bytes: &[u8] = bytemuck::cast_slice(pixels);
+            assert_eq!(bytes.len(), feed.pictures.bytes(), "pictures of another size");
             let (copy, compute) = (&queues.copy, &queues.compute);
             copy.wait(&feed.free)?;
-            let pictures = feed.pictures.ptr().0;
-            // SAFETY: the slot is lent until `read` has happened; the memory is as long.
-            let copies =
-                || unsafe { result::memcpy_htod_async(pictures, bytes, copy.handle()) };
+            let to = feed.pictures.ptr().0;
+            // SAFETY: the batch holds the pictures, and so the slot, until `read` has happened or for good;
+            // the memory is as long.
+            let copies = || unsafe { result::memcpy_htod_async(to, bytes, copy.handle()) };
             match timeline {
                 Some(timeline) => timeline.span("copy", copy, "pictures", copies)?,
                 None => copies()?,
@@ -52,8 +56,7 @@ impl Cuda {
             }?;
             compute.wait(&batch.read)?;
             compute.record(&batch.began)
-        };
-        let copied = copied();
+        });
         let first = rooms.first.map(|op| (op, rooms.rows));
         self.keep("copying a batch", copied).and(first)
     }
@@ -116,7 +119,7 @@ impl Cuda {
     }
 
     fn count_events(&mut self) -> Result<Progress, DriverError> {
-        let Some(rooms) = &self.rooms else { return Ok(self.progress) };
+        let Some(rooms) = &mut self.rooms else { return Ok(self.progress) };
         let progress = &mut self.progress;
         let batch = |number: u64| &rooms.batches[number as usize % BATCHES];
         // In this order: of a batch that is done, all else is seen to have happened, too.
@@ -128,9 +131,7 @@ impl Cuda {
         {
             progress.unpacked += 1;
         }
-        while progress.read < self.begun && batch(progress.read).read.happened()? {
-            progress.read += 1;
-        }
+        rooms.batches.iter_mut().try_for_each(Batch::let_go)?;
         Ok(*progress)
     }
 
@@ -144,13 +145,13 @@ impl Cuda {
 }
 
 /// Bytes that the ops need, one after the other.
-pub(super) fn workspace_bytes(demand: &Demand) -> usize {
+pub(super) fn workspace_bytes(numbers: Numbers, demand: &Demand) -> usize {
     use crate::ops::{conv, finish, linear};
     let n = demand.batch;
-    let convs = demand.convs.iter().map(|op| conv::cuda::workspace_bytes(op, n));
+    let convs = demand.convs.iter().map(|op| conv::cuda::workspace_bytes(numbers, op, n));
     let linears = demand.linears.iter().map(|op| {
         let bias = linear::cuda::bias_workspace_bytes(n, op.outputs, 1);
-        linear::cuda::workspace_bytes(op, n).max(bias)
+        linear::cuda::workspace_bytes(numbers, op, n).max(bias)
     });
     let finishes = demand.finishes.iter().map(|op| finish::cuda::workspace_bytes(op, n));
     convs.chain(linears).chain(finishes).max().unwrap_or(0)

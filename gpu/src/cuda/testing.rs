@@ -3,6 +3,7 @@
 use super::{
     launch::{Launch, Ptr, StepParams},
     layout,
+    numbers::Numbers,
 };
 use bytemuck::Pod;
 use hostemu::{Counts, How, Memory};
@@ -22,6 +23,24 @@ impl Emulated {
         let address = self.0.allocate(size_of_val(values));
         self.0.bytes(address).copy_from_slice(bytemuck::cast_slice(values));
         Ptr(address)
+    }
+
+    /// A buffer with these values, rounded to `numbers`.
+    pub(crate) fn put_as(&mut self, numbers: Numbers, values: &[f32]) -> Ptr {
+        self.put(&numbers.narrow(values))
+    }
+
+    /// A buffer for `len` of `numbers`, none of which is there yet.
+    pub(crate) fn unwritten_as(&mut self, numbers: Numbers, len: usize) -> Ptr {
+        Ptr(self.0.allocate(len * numbers.bytes()))
+    }
+
+    /// The values of a buffer of `numbers`.
+    pub(crate) fn get_as(&mut self, numbers: Numbers, at: Ptr) -> Vec<f32> {
+        let bytes: Vec<u8> = self.get(at);
+        let mut values = vec![0.0; bytes.len() / numbers.bytes()];
+        numbers.widen(&bytes, &mut values);
+        values
     }
 
     /// A buffer of `len` values that are not numbers.
@@ -90,6 +109,14 @@ pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
     }
 }
 
+/// Runs a test of products of `numbers` under all four schedules, followed, and as older devices have them.
+pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
+    on_every_schedule(&mut test);
+    if emulation() && numbers != Numbers::F32 {
+        test(&mut Emulated::new(How::OLD));
+    }
+}
+
 /// Runs a test under one schedule.
 pub(crate) fn once(test: impl FnOnce(&mut Emulated)) {
     if emulation() {
@@ -109,8 +136,23 @@ pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Ve
     channels_last(values, area, channels)
 }
 
-/// Noise whose numbers are bf16s already.
-pub(crate) fn bf16s(seed: u32, len: usize) -> Vec<f32> {
-    let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
-    crate::testing::noise(seed, len).into_iter().map(round).collect()
+/// `values` rounded to `numbers`.
+pub(crate) fn rounded(numbers: Numbers, values: &[f32]) -> Vec<f32> {
+    let mut to = vec![0.0; values.len()];
+    numbers.widen(&numbers.narrow(values), &mut to);
+    to
+}
+
+/// Noise that needs no rounding.
+pub(crate) fn noise_as(numbers: Numbers, seed: u32, len: usize) -> Vec<f32> {
+    rounded(numbers, &crate::testing::noise(seed, len))
+}
+
+/// By how much a number may be off that errs by `error` before it is rounded to `numbers`.
+pub(crate) fn bound(numbers: Numbers, error: f64) -> f64 {
+    error
+        + match numbers {
+            Numbers::F32 => 0.0,
+            Numbers::Bf16 => 1.0 / 256.0,
+        }
 }

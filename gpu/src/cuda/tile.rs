@@ -1,6 +1,9 @@
 //! Products of matrices by tiles: how many blocks share one, and what becomes of its sums.
 
-use super::launch::{Args, Launch, Ptr, Sink, int};
+use super::{
+    launch::{Args, Launch, Ptr, Sink, int},
+    numbers::{Numbers, kernels},
+};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block that makes a tile: `TILE_THREADS` of `tile_f32.cuh`.
@@ -19,7 +22,7 @@ pub(crate) fn parts(tiles: usize, terms: usize) -> usize {
     BLOCKS_WANTED.div_ceil(tiles).min(most)
 }
 
-/// What becomes of sums: the twin of `Finished` in `tile_f32.cuh`.
+/// What becomes of sums: the twin of `Finished` in `sums.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Finished {
@@ -31,7 +34,7 @@ pub(crate) struct Finished {
     pitch: i32,
     accumulate: i32,
     relu: i32,
-    unused: i32,
+    wide: i32,
 }
 
 /// Where a product goes, `[m, groups n]`, and what is done on the way.
@@ -45,12 +48,14 @@ pub struct Epilogue {
     pub accumulate: bool,
     /// `max(0, sum)` at the end.
     pub relu: bool,
+    /// `out` is `f32`, whatever was multiplied.
+    pub wide: bool,
 }
 
 impl Epilogue {
     /// Sums that overwrite `out`.
     pub const fn plain(out: Ptr) -> Self {
-        Self { out, bias: None, accumulate: false, relu: false }
+        Self { out, bias: None, accumulate: false, relu: false, wide: false }
     }
 
     /// For `groups` products of `m` by `n` sums, in `rooms` if their terms are split.
@@ -64,7 +69,7 @@ impl Epilogue {
             pitch: int(groups * n),
             accumulate: self.accumulate.into(),
             relu: self.relu.into(),
-            unused: 0,
+            wide: self.wide.into(),
         }
     }
 }
@@ -74,11 +79,13 @@ pub(crate) const fn room_bytes(m: usize, n: usize, groups: usize, parts: usize) 
     if parts > 1 { parts * groups * m * n * size_of::<f32>() } else { 0 }
 }
 
-/// Adds up the parts, where there are several.
-pub(crate) fn join(finished: Finished, groups: usize, parts: usize, sink: Sink<'_>) {
+/// Adds up the parts, where there are several, to `out` of these numbers.
+pub(crate) fn join(
+    numbers: Numbers, finished: Finished, groups: usize, parts: usize, sink: Sink<'_>,
+) {
     let sums = groups * finished.m as usize * finished.n as usize;
     let args = Args::new().with(finished).with(int(groups)).with(int(parts));
-    sink(Launch::each("join_parts", sums, 256, args));
+    sink(Launch::each(numbers.of(kernels!("join_parts")), sums, 256, args));
 }
 
 #[cfg(test)]

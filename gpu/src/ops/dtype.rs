@@ -1,6 +1,6 @@
 //! What products are computed in.
 
-/// The numbers that a product multiplies. Sums, weights, activations and gradients are `f32` in memory
+/// The numbers that a product multiplies on the CPU. Sums, weights, activations and gradients are `f32` in memory
 /// whichever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dtype {

@@ -167,6 +167,8 @@ pub struct Feed<M: Memory> {
     trace: Trace,
     _abort: Sender<()>, // closed before the threads are joined: fields drop in this order
     _threads: Vec<Joined>,
+    /// The slots' home until then, also of those that come back after the last batch.
+    _ring: Arc<Ring<M>>,
 }
 
 impl<M: Memory> Feed<M> {
@@ -251,9 +253,9 @@ impl<M: Memory> Feed<M> {
             let body = move || worker::run(&job, &work, &results, &aborted);
             threads.push(Joined::spawn(&format!("data-{i}"), body).map_err(FeedError::Thread)?);
         }
-        let ring = Ring::traced(slots, config.batch, &config.trace);
-        let (next, end) = (steps.start, steps.end);
-        let body = move || dispatch::run(&job, steps, &ring, &tasks, &aborted);
+        let ring = Arc::new(Ring::traced(slots, config.batch, &config.trace));
+        let (next, end, of_dispatch) = (steps.start, steps.end, Arc::clone(&ring));
+        let body = move || dispatch::run(&job, steps, &of_dispatch, &tasks, &aborted);
         threads.push(Joined::spawn("data-dispatch", body).map_err(FeedError::Thread)?);
         let early = BTreeMap::new();
         Ok(Self {
@@ -265,6 +267,7 @@ impl<M: Memory> Feed<M> {
             trace: config.trace.clone(),
             _abort: abort,
             _threads: threads,
+            _ring: ring,
         })
     }
 

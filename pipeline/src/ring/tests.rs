@@ -98,3 +98,19 @@ fn memory_may_lie_within_the_slot_itself() {
     let ready = filling.into_cells(2).filter_map(fill).last().expect("a whole batch");
     assert_eq!(ready.bytes(), [7; 8]);
 }
+
+#[test]
+fn a_slot_stays_away_as_long_as_anybody_holds_its_pixels() {
+    let ring = Ring::new(vec![vec![0; 4], vec![0; 4]], 2);
+    let (_alive, abort) = bounded(0);
+    let mut filling = ring.acquire(&abort).expect("nobody aborts");
+    filling.batch_mut().valid = 2;
+    let ready = filling.into_cells(2).filter_map(Cell::finish).last().expect("a whole batch");
+    let lease = ready.share(1).pop().expect("one tower");
+    let (pixels, first) = (lease.shared(), lease.bytes().as_ptr());
+    drop(lease);
+    let bytes: &[u8] = (*pixels).as_ref();
+    assert_eq!((bytes.as_ptr(), bytes.len(), ring.free()), (first, 4, 1));
+    drop(pixels);
+    assert_eq!(ring.free(), 2);
+}

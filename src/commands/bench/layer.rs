@@ -4,7 +4,7 @@ use crate::model::Op;
 use anyhow::{Result, ensure};
 use gpu::{
     cpu::{Buffer, Cpu},
-    device::{Device as _, DeviceError, Input},
+    device::{Device as _, DeviceError, Input, Sums},
     ops::{
         Dtype,
         conv::{Algorithm, Pass},
@@ -94,14 +94,14 @@ impl Layer {
         let n = *n;
         match (&*op, pass) {
             (Op::Conv(op), Pass::Forward) => {
-                cpu.conv_forward(op, n, Input::Buffer(x), w, Some(b), false, y);
+                cpu.conv_forward(op, n, Input::Buffer(x), w, Sums::with(b), y);
             }
             (Op::Conv(op), Pass::BackwardData) => cpu.conv_backward_data(op, n, y, w, x),
             (Op::Conv(op), Pass::BackwardWeight) => {
                 cpu.conv_backward_weight(op, n, Input::Buffer(x), y, dw);
             }
             (Op::Linear(op), Pass::Forward) => {
-                cpu.linear_forward(op, n, x, w, Some(b), false, y);
+                cpu.linear_forward(op, n, x, w, Sums::with(b), y);
             }
             (Op::Linear(op), Pass::BackwardData) => cpu.linear_backward_data(op, n, y, w, x),
             (Op::Linear(op), Pass::BackwardWeight) => {

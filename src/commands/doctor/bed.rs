@@ -1,7 +1,7 @@
 //! One op of the net on a device, with made-up operands: alike on every device.
 
 use gpu::{
-    device::{Demand, Device, DeviceError, Input, RowLayout, Step},
+    device::{Demand, Device, DeviceError, Input, Pictures, RowLayout, Step, Sums},
     ops::{
         conv::{Conv, Pass},
         dropout::Dropout,
@@ -52,7 +52,7 @@ pub(super) struct Bed<'a, D: Device> {
     pub(super) device: &'a mut D,
     task: Task,
     n: usize,
-    pixels: Vec<f32>,
+    pictures: Pictures,
     labels: Vec<u32>,
     x: D::Buffer,
     y: D::Buffer,
@@ -192,42 +192,44 @@ impl<'a, D: Device> Bed<'a, D> {
         let (layout, rows) = task.weights();
         let mut channels = |seed, (channels, area): (usize, usize)| {
             let len = n * channels * area;
-            let mut buffer = device.zeros(len)?;
+            let mut buffer = device.activations(len)?;
             if len > 0 {
                 device.upload_channels(channels, area, &mut buffer, &noise(seed, len));
             }
             Ok::<_, DeviceError>(buffer)
         };
         let (x, y) = (channels(1, x)?, channels(2, y)?);
-        let mut weights = |seed| {
+        let mut weights = |seed, factors: bool| {
             let len = rows * layout.len();
-            let mut buffer = device.zeros(len)?;
+            let mut buffer = if factors { device.factors(len)? } else { device.zeros(len)? };
             device.upload_rows(layout, &mut buffer, &noise(seed, len));
             Ok::<_, DeviceError>(buffer)
         };
-        let (w, v) = (weights(3)?, weights(4)?);
+        let (w, v) = (weights(3, true)?, weights(4, false)?);
         let mut b = device.zeros(rows)?;
         device.upload(&mut b, &noise(5, rows));
-        device.begin(&pixels, &labels, STEP);
-        Ok(Self { device, task, n, pixels, labels, x, y, w, v, b })
+        let pictures = Pictures::from(pixels);
+        device.begin(&pictures, &labels, STEP);
+        Ok(Self { device, task, n, pictures, labels, x, y, w, v, b })
     }
 
     /// Asks for the op once.
     pub(super) fn run(&mut self) {
-        let Self { device, task, n, pixels, labels, x, y, w, v, b } = self;
+        let Self { device, task, n, pictures, labels, x, y, w, v, b } = self;
         let n = *n;
         let sgd = Sgd { rate: STEP.rate, momentum: 0.5, decay: 0.01 };
         match task {
             Task::Conv { op, pass, first } => {
+                let pixels = pictures.pixels();
                 let input = if *first { Input::Pictures(pixels) } else { Input::Buffer(&*x) };
                 match pass {
-                    Pass::Forward => device.conv_forward(op, n, input, w, Some(b), false, y),
+                    Pass::Forward => device.conv_forward(op, n, input, w, Sums::with(b), y),
                     Pass::BackwardData => device.conv_backward_data(op, n, y, w, x),
                     Pass::BackwardWeight => device.conv_backward_weight(op, n, input, y, v),
                 }
             }
             Task::Linear { op, pass, .. } => match pass {
-                Pass::Forward => device.linear_forward(op, n, x, w, Some(b), false, y),
+                Pass::Forward => device.linear_forward(op, n, x, w, Sums::with(b), y),
                 Pass::BackwardData => device.linear_backward_data(op, n, y, w, x),
                 Pass::BackwardWeight => device.linear_update(op, n, x, y, &sgd, v, w),
             },

@@ -30,9 +30,9 @@ pub(super) fn measure(gpus: &mut [Cuda]) -> Result<Vec<CopyLine>> {
 
 /// Parcels as the exchange sends them.
 fn parcels(from: &mut Cuda, to: &mut Cuda) -> Result<CopyLine> {
-    let len = BYTES / size_of::<f32>();
+    let len = BYTES / from.activation_bytes();
     let mut parcels = Cuda::parcels(from, to, UNDER_WAY, len)?;
-    let (source, mut target) = (from.zeros(len)?, to.zeros(len)?);
+    let (source, mut target) = (from.activations(len)?, to.activations(len)?);
     let way = from.remarks().pop().unwrap_or_default();
     let mut one = [0.0];
     let mut start = Instant::now();

@@ -6,7 +6,7 @@ use super::{
     shapes::in_order,
 };
 use crate::{
-    cuda::{board::Cuda, launch::Ptr, memory::Memory, tile::Epilogue},
+    cuda::{Numbers, board::Cuda, launch::Ptr, memory::Memory, tile::Epilogue},
     device::DeviceError,
     ops::{
         conv::{self, Pass},
@@ -153,19 +153,46 @@ impl Cuda {
         let activations = conv::cuda::Input::Activations(first);
         match product {
             Product::Conv(op, Pass::Forward) => {
-                conv::cuda::forward(op, n, activations, second, to, room, sink);
+                conv::cuda::forward(Numbers::F32, op, n, activations, second, to, room, sink);
             }
             Product::Conv(op, Pass::BackwardData) => {
-                conv::cuda::backward_data(op, n, second, first, result, room, sink);
+                conv::cuda::backward_data(
+                    Numbers::F32,
+                    op,
+                    n,
+                    second,
+                    first,
+                    result,
+                    room,
+                    sink,
+                );
             }
             Product::Conv(op, Pass::BackwardWeight) => {
-                conv::cuda::backward_weight(op, n, activations, second, result, room, sink);
+                conv::cuda::backward_weight(
+                    Numbers::F32,
+                    op,
+                    n,
+                    activations,
+                    second,
+                    result,
+                    room,
+                    sink,
+                );
             }
             Product::Linear(op, Pass::Forward) => {
-                linear::cuda::forward(op, n, first, second, to, room, sink);
+                linear::cuda::forward(Numbers::F32, op, n, first, second, to, room, sink);
             }
             Product::Linear(op, _) => {
-                linear::cuda::backward_data(op, n, second, first, result, room, sink);
+                linear::cuda::backward_data(
+                    Numbers::F32,
+                    op,
+                    n,
+                    second,
+                    first,
+                    result,
+                    room,
+                    sink,
+                );
             }
         }
     }

@@ -9,7 +9,7 @@
 //! A linear layer's update stays ours: a library would have to write its gradient, which is as large as the
 //! weights, and we would have to read it again.
 //!
-//! `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
+//! They are used where everything is `f32`. `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
 
 mod load;
 mod cudnn;
@@ -28,10 +28,11 @@ pub(super) use call::{Call, Refused};
 
 use self::{cublas::Cublas, cudnn::Cudnn, plan::Planned};
 use super::{
-    board::Setup,
     context::{Context, Stream},
     launch::Ptr,
     memory::Memory,
+    numbers::Numbers,
+    setup::Setup,
 };
 use crate::{device::Demand, ops::conv};
 use std::sync::Arc;
@@ -79,8 +80,10 @@ impl Libraries {
     }
 
     /// Their versions, for the log; nothing if there are none.
-    pub(super) fn describe(&self) -> String {
-        let Some(driver) = self.driver else { return String::new() };
+    pub(super) fn describe(&self, numbers: Numbers) -> String {
+        let Some(driver) = self.driver.filter(|_| numbers == Numbers::F32) else {
+            return String::new();
+        };
         let versions = [
             load::cudnn().map(|library| library.version.as_str()),
             load::cublas(driver).map(|library| library.version.as_str()),
@@ -119,8 +122,8 @@ impl Libraries {
 }
 
 /// Bytes that they take for `demand`, at most, if there are any.
-pub(super) fn room_bytes(demand: &Demand) -> usize {
-    if !Setup::of_environment().libraries {
+pub(super) fn room_bytes(numbers: Numbers, demand: &Demand) -> usize {
+    if numbers != Numbers::F32 || !Setup::of_environment().libraries {
         return 0;
     }
     let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {
@@ -134,7 +137,7 @@ pub(super) fn room_bytes(demand: &Demand) -> usize {
 /// Bytes of the weights that a convolution reads by themselves: those of pictures, packed, and one source's
 /// of several.
 fn weights_bytes(demand: &Demand) -> usize {
-    let first = demand.convs.first().map_or(0, conv::cuda::packed_w_len);
-    let sources = demand.convs.iter().map(|op| plan::bare(op).w_len());
-    (sources.fold(first, usize::max) * size_of::<f32>()).next_multiple_of(ALIGNMENT)
+    let first = demand.convs.first().map_or(0, conv::cuda::packed_w_bytes);
+    let sources = demand.convs.iter().map(|op| plan::bare(op).w_len() * size_of::<f32>());
+    sources.fold(first, usize::max).next_multiple_of(ALIGNMENT)
 }

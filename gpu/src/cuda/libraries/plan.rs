@@ -6,11 +6,10 @@ use super::{
     weights_bytes,
 };
 use crate::{
-    cuda::{board::Cuda, memory::Memory},
+    cuda::{Numbers, board::Cuda, memory::Memory},
     device::Demand,
     ops::{
-        Dtype,
-        conv::{Algorithm, Conv, Pass},
+        conv::{Conv, Pass},
         linear::Linear,
     },
 };
@@ -140,17 +139,16 @@ fn products(demand: &Demand) -> Vec<Named> {
         }
     };
     for (i, op) in demand.convs.iter().enumerate() {
-        let rounded = |pass: Pass| op.by.is_some_and(|by| by[pass as usize] == Algorithm::Bf16);
         // The first reads packed pictures, whose gradient nobody needs.
         let alone = if i == 0 { bare(&op.packed()) } else { bare(op) };
         for pass in Pass::ALL {
             let needed = i > 0 || pass != Pass::BackwardData;
-            if needed && !rounded(pass) && alone.pad_before == alone.pad_after {
+            if needed && alone.pad_before == alone.pad_after {
                 add(i, Product::Conv(alone, pass));
             }
         }
     }
-    for (i, op) in demand.linears.iter().enumerate().filter(|(_, op)| op.dtype == Dtype::F32) {
+    for (i, op) in demand.linears.iter().enumerate() {
         for pass in [Pass::Forward, Pass::BackwardData] {
             add(demand.convs.len() + i, Product::Linear(from_first_column(op), pass));
         }
@@ -214,6 +212,9 @@ impl Cuda {
         self.bind();
         self.libraries.plans.clear();
         self.libraries.room = None;
+        if self.numbers != Numbers::F32 {
+            return;
+        }
         let remarks = self.libraries.open(&self.context, &self.queues.compute);
         let gpu = self.context.name();
         remarks.into_iter().for_each(|remark| self.remark(format!("{gpu}: {remark}")));
@@ -258,7 +259,7 @@ impl Cuda {
     fn load_kept(&self) -> Option<Kept> {
         let tuning = self.libraries.tuning.as_ref()?;
         let (gpu, image) = (self.gpu(), self.image());
-        let libraries = self.libraries.describe();
+        let libraries = self.libraries.describe(self.numbers);
         let driver = self.libraries.driver.unwrap_or_default();
         let place = format!("{}, driver {driver}, {image}{libraries}", gpu.name);
         let (kept, told) = Kept::load(tuning, place);

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     cuda::{
+        Numbers,
         board::Cuda,
         launch::Ptr,
         tile::{self, Epilogue},
@@ -124,7 +125,7 @@ impl Cuda {
     fn add_bias(&mut self, rows: usize, columns: usize, to: Epilogue) {
         if to.bias.is_some() || to.relu {
             let finished = Epilogue { accumulate: false, ..to }.of(rows, columns, 1, to.out);
-            tile::join(finished, 1, 1, &mut |launch| self.launch(&launch));
+            tile::join(Numbers::F32, finished, 1, 1, &mut |launch| self.launch(&launch));
         }
     }
 
@@ -134,7 +135,9 @@ impl Cuda {
         match weights {
             Weights::Alone => return w,
             Weights::Squares => {
-                conv::cuda::pack_weights(op, n, w, room, &mut |launch| self.launch(&launch));
+                conv::cuda::pack_weights(Numbers::F32, op, n, w, room, &mut |launch| {
+                    self.launch(&launch);
+                });
             }
             Weights::Rows => {
                 let [whole, part] = rows(op, w, room);

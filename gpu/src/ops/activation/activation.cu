@@ -1,12 +1,18 @@
-// y = f(y) in place, and y += x. A thread per number.
+// y = f(y) in place, y += x, and numbers narrowed to halves. A thread per number.
 #include "../activation/activation.cuh"
 
-KERNEL(256, activation_f32, float *y, u64 len, int f) {
-    const u32 i = global_thread();
-    if (i < len) y[i] = activate(f, y[i]);
-}
+#define ELEMENTS(name, T)                                         \
+    KERNEL(256, activation_##name, T *y, u64 len, int f) {        \
+        const u32 i = global_thread();                            \
+        if (i < len) y[i] = narrow<T>(activate(f, widen(y[i])));  \
+    }                                                             \
+    KERNEL(256, add_##name, const T *x, T *y, u64 len) {          \
+        const u32 i = global_thread();                            \
+        if (i < len) y[i] = narrow<T>(widen(y[i]) + widen(x[i])); \
+    }
+FOR_ALL_NUMBERS(ELEMENTS)
 
-KERNEL(256, add_f32, const float *x, float *y, u64 len) {
+KERNEL(256, narrow_bf16, const float *x, bf16 *y, u64 len) {
     const u32 i = global_thread();
-    if (i < len) y[i] += x[i];
+    if (i < len) y[i] = narrow<bf16>(x[i]);
 }

@@ -1,6 +1,6 @@
 // ReLU and tanh, and their gradients from what they return (or from ReLU's argument).
 #pragma once
-#include "../../cuda/prim.cuh"
+#include "../../cuda/numbers.cuh"
 
 // The twin of cuda.rs's `code`.
 enum Activation { RELU = 0, TANH = 1, NONE = 2 };

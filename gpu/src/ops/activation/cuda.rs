@@ -1,7 +1,10 @@
 //! On a CUDA device: a thread per number.
 
 use crate::{
-    cuda::launch::{Args, Launch, Ptr, Sink},
+    cuda::{
+        launch::{Args, Launch, Ptr, Sink},
+        numbers::{Numbers, kernels},
+    },
     device::Activation,
 };
 
@@ -14,42 +17,48 @@ pub(crate) const fn code(activation: Activation) -> i32 {
     }
 }
 
-/// `y = f(y)` over `len` floats.
-pub fn forward(activation: Activation, len: usize, y: Ptr, sink: Sink<'_>) {
+/// `y = f(y)` over `len` numbers.
+pub fn forward(numbers: Numbers, activation: Activation, len: usize, y: Ptr, sink: Sink<'_>) {
     if activation != Activation::None {
         let args = Args::new().with(y).with(len as u64).with(code(activation));
-        sink(Launch::each("activation_f32", len, 256, args));
+        sink(Launch::each(numbers.of(kernels!("activation")), len, 256, args));
     }
 }
 
-/// `y += x` over `len` floats.
-pub fn add(len: usize, x: Ptr, y: Ptr, sink: Sink<'_>) {
+/// `y += x` over `len` numbers.
+pub fn add(numbers: Numbers, len: usize, x: Ptr, y: Ptr, sink: Sink<'_>) {
     let args = Args::new().with(x).with(y).with(len as u64);
-    sink(Launch::each("add_f32", len, 256, args));
+    sink(Launch::each(numbers.of(kernels!("add")), len, 256, args));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        cuda::testing::on_every_schedule,
+        cuda::testing::{Emulated, bound, noise_as, on_every_schedule, rounded},
         ops::activation::tests::reference,
-        testing::{close, noise, wide},
+        testing::{close, wide},
     };
 
     #[test]
     fn activations_and_sums_agree_with_the_formulas() {
-        let (x, y) = (noise(1, 1007), noise(2, 1007));
-        on_every_schedule(|device| {
-            for activation in [Activation::Relu, Activation::Tanh, Activation::None] {
-                let found = device.put(&x);
-                device.run(|sink| forward(activation, x.len(), found, sink));
-                close(&device.get(found), &reference(activation, &wide(&x)), 1e-6);
-            }
-            let (on_x, on_y) = (device.put(&x), device.put(&y));
-            device.run(|sink| add(x.len(), on_x, on_y, sink));
-            let sums: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
-            assert_eq!(device.get::<f32>(on_y), sums);
-        });
+        for numbers in Numbers::ALL {
+            on_every_schedule(|device| agrees(numbers, device));
+        }
+    }
+
+    fn agrees(numbers: Numbers, device: &mut Emulated) {
+        let [x, y] = [1, 2].map(|seed| noise_as(numbers, seed, 1007));
+        for activation in [Activation::Relu, Activation::Tanh, Activation::None] {
+            let found = device.put_as(numbers, &x);
+            device.run(|sink| forward(numbers, activation, x.len(), found, sink));
+            let (found, wanted) =
+                (device.get_as(numbers, found), reference(activation, &wide(&x)));
+            close(&found, &wanted, bound(numbers, 1e-6));
+        }
+        let (on_x, on_y) = (device.put_as(numbers, &x), device.put_as(numbers, &y));
+        device.run(|sink| add(numbers, x.len(), on_x, on_y, sink));
+        let sums: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+        assert_eq!(device.get_as(numbers, on_y), rounded(numbers, &sums));
     }
 }

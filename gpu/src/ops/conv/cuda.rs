@@ -1,16 +1,17 @@
 //! On a CUDA device: each pass one product of matrices, whose terms are split where there are few tiles.
 //!
-//! Passes that the op computes by [`Algorithm::Bf16`] multiply numbers rounded to bf16, on tensor cores
-//! where there are any; all others are direct products of `f32`.
+//! Products are direct ones of the device's [`Numbers`], whatever the op says of the CPU; those of halves are
+//! made on tensor cores where there are any.
 
-use super::{Algorithm, Conv, Pass};
+use super::{Conv, Pass};
 use crate::cuda::{
     launch::{Args, Launch, Ptr, Sink, int},
+    numbers::{Numbers, kernels},
     tile::{self, Epilogue},
 };
 use bytemuck::{Pod, Zeroable};
 
-/// Sides of the smaller tile; the larger one has twice as many rows, as that of bf16 has.
+/// Sides of the smaller tile; the larger one has twice as many rows, as that of halves has.
 const TILE: usize = 64;
 /// Large tiles from so many on: they do more with what they read, but there must be enough of them.
 const LARGE_TILES_MIN: usize = 256;
@@ -20,14 +21,14 @@ const LARGE_TILES_MIN: usize = 256;
 enum Tile {
     Small,
     Large,
-    Bf16,
+    Halves,
 }
 
 impl Tile {
     const fn rows(self) -> usize {
         match self {
             Self::Small => TILE,
-            Self::Large | Self::Bf16 => 2 * TILE,
+            Self::Large | Self::Halves => 2 * TILE,
         }
     }
 }
@@ -149,40 +150,41 @@ struct Plan {
     m: usize,
     n: usize,
     groups: usize,
+    numbers: Numbers,
     tile: Tile,
     parts: usize,
 }
 
 impl Plan {
-    fn new(op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
+    fn new(numbers: Numbers, op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
         let groups = op.groups;
         let tiles = |tile: Tile| m.div_ceil(tile.rows()) * n.div_ceil(TILE) * groups;
-        let tile = if op.by.is_some_and(|by| by[pass as usize] == Algorithm::Bf16) {
-            Tile::Bf16
+        let tile = if numbers != Numbers::F32 {
+            Tile::Halves
         } else if pass != Pass::BackwardWeight && tiles(Tile::Large) >= LARGE_TILES_MIN {
             Tile::Large
         } else {
             Tile::Small
         };
-        Self { m, n, groups, tile, parts: tile::parts(tiles(tile), terms) }
+        Self { m, n, groups, numbers, tile, parts: tile::parts(tiles(tile), terms) }
     }
 
-    fn forward(op: &Conv, n: usize) -> Self {
+    fn forward(numbers: Numbers, op: &Conv, n: usize) -> Self {
         let terms = op.window * op.window * op.channels / op.groups;
         let places = n * op.out_height() * op.out_width();
-        Self::new(op, Pass::Forward, places, op.kernels / op.groups, terms)
+        Self::new(numbers, op, Pass::Forward, places, op.kernels / op.groups, terms)
     }
 
-    fn backward_data(op: &Conv, n: usize) -> Self {
+    fn backward_data(numbers: Numbers, op: &Conv, n: usize) -> Self {
         let terms = op.window * op.window * op.kernels / op.groups;
         let places = n * op.height * op.width;
-        Self::new(op, Pass::BackwardData, places, op.channels / op.groups, terms)
+        Self::new(numbers, op, Pass::BackwardData, places, op.channels / op.groups, terms)
     }
 
-    fn backward_weight(op: &Conv, n: usize) -> Self {
+    fn backward_weight(numbers: Numbers, op: &Conv, n: usize) -> Self {
         let taps = op.window * op.window * op.channels / op.groups;
         let places = n * op.out_height() * op.out_width();
-        Self::new(op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
+        Self::new(numbers, op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
     }
 
     const fn room_bytes(&self) -> usize {
@@ -202,44 +204,50 @@ impl Plan {
         let kernel = kernels[self.tile as usize];
         sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
         if self.parts > 1 {
-            tile::join(finished, self.groups, self.parts, sink);
+            tile::join(self.numbers, finished, self.groups, self.parts, sink);
         }
     }
 }
 
-/// Floats of the packed weights, in whole lines of 256 bytes.
-pub(crate) const fn packed_w_len(op: &Conv) -> usize {
-    op.packed().w_len().next_multiple_of(64)
+/// Bytes of the packed weights or of their gradient, in whole lines.
+pub(crate) const fn packed_w_bytes(op: &Conv) -> usize {
+    (op.packed().w_len() * size_of::<f32>()).next_multiple_of(256)
 }
 
-/// Floats of packed pictures, each.
+/// Numbers of packed pictures, each.
 pub const fn packed_x_len(op: &Conv) -> usize {
     op.packed().x_len()
 }
 
 /// Bytes of the workspace that the passes need, one after the other.
-pub fn workspace_bytes(op: &Conv, n: usize) -> usize {
+pub fn workspace_bytes(numbers: Numbers, op: &Conv, n: usize) -> usize {
     let weight = |op: &Conv| {
-        let plan = Plan::backward_weight(op, n);
+        let plan = Plan::backward_weight(numbers, op, n);
         tile::room_bytes(plan.m, plan.n, plan.groups, plan.parts.max(2))
     };
-    let (packed, weights) = (op.packed(), packed_w_len(op) * size_of::<f32>());
-    let squares = weights + Plan::forward(&packed, n).room_bytes().max(weight(&packed));
-    let plans =
-        [Plan::forward(op, n), Plan::backward_data(op, n)].map(|plan| plan.room_bytes());
+    let packed = op.packed();
+    let rooms = Plan::forward(numbers, &packed, n).room_bytes().max(weight(&packed));
+    let squares = packed_w_bytes(op) + rooms;
+    let plans = [Plan::forward(numbers, op, n), Plan::backward_data(numbers, op, n)]
+        .map(|plan| plan.room_bytes());
     plans[0].max(plans[1]).max(weight(op)).max(squares)
 }
 
-/// `packed` = the pictures `x`, `[n, c, h, w]`, by squares as large as the stride.
-pub fn space_to_depth(op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>) {
+/// `packed` = the pictures `x`, `[n, c, h, w]` in `f32`, by squares as large as the stride.
+pub fn space_to_depth(
+    numbers: Numbers, op: &Conv, n: usize, x: Ptr, packed: Ptr, sink: Sink<'_>,
+) {
     let args = Args::new().with(x).with(packed).with(Packing::new(op, n));
-    sink(Launch::each("space_to_depth", n * packed_x_len(op), 256, args));
+    let kernel = numbers.of(kernels!("space_to_depth"));
+    sink(Launch::each(kernel, n * packed_x_len(op), 256, args));
 }
 
 /// `packed` = the weights `w` of a convolution that reads packed pictures, by the same squares.
-pub(crate) fn pack_weights(op: &Conv, n: usize, w: Ptr, packed: Ptr, sink: Sink<'_>) {
+pub(crate) fn pack_weights(
+    numbers: Numbers, op: &Conv, n: usize, w: Ptr, packed: Ptr, sink: Sink<'_>,
+) {
     let args = Args::new().with(w).with(packed).with(Packing::new(op, n));
-    sink(Launch::each("pack_weights", op.packed().w_len(), 256, args));
+    sink(Launch::each(numbers.of(kernels!("pack_weights")), op.packed().w_len(), 256, args));
 }
 
 /// The way back, of the gradient.
@@ -250,19 +258,20 @@ pub(crate) fn unpack_weights(op: &Conv, n: usize, packed: Ptr, dw: Ptr, sink: Si
 
 /// `y (+)= w * x (+ b)`, as `to` says.
 pub fn forward(
-    op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64", "conv_forward_bf16"];
     match x {
         Input::Activations(x) => {
-            let plan = Plan::forward(op, n);
+            let plan = Plan::forward(numbers, op, n);
             plan.multiply(kernels, [x, w], to, Shape::new(op, n), workspace, sink);
         }
         Input::Packed(x) => {
             let packed = op.packed();
-            pack_weights(op, n, w, workspace, sink);
-            let rooms = workspace.offset::<f32>(packed_w_len(op));
-            let plan = Plan::forward(&packed, n);
+            pack_weights(numbers, op, n, w, workspace, sink);
+            let rooms = workspace.offset::<u8>(packed_w_bytes(op));
+            let plan = Plan::forward(numbers, &packed, n);
             plan.multiply(kernels, [x, workspace], to, Shape::new(&packed, n), rooms, sink);
         }
     }
@@ -270,41 +279,44 @@ pub fn forward(
 
 /// `dx = w^T * dy`, overwritten.
 pub fn backward_data(
-    op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     let kernels = [
         "conv_backward_data_f32_64x64",
         "conv_backward_data_f32_128x64",
         "conv_backward_data_bf16",
     ];
-    let plan = Plan::backward_data(op, n);
+    let plan = Plan::backward_data(numbers, op, n);
     let to = Epilogue::plain(dx);
     plan.multiply(kernels, [dy, w], to, Shape::new(op, n), workspace, sink);
 }
 
 /// The block of `dw` that this source's channels own, overwritten, summed over the batch.
 pub fn backward_weight(
-    op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     match x {
-        Input::Activations(x) => weight_of(op, n, [x, dy, dw, workspace], sink),
+        Input::Activations(x) => weight_of(numbers, op, n, [x, dy, dw, workspace], sink),
         Input::Packed(x) => {
-            let (packed, rooms) = (op.packed(), workspace.offset::<f32>(packed_w_len(op)));
-            weight_of(&packed, n, [x, dy, workspace, rooms], sink);
+            let (packed, rooms) = (op.packed(), workspace.offset::<u8>(packed_w_bytes(op)));
+            weight_of(numbers, &packed, n, [x, dy, workspace, rooms], sink);
             unpack_weights(op, n, workspace, dw, sink);
         }
     }
 }
 
-fn weight_of(op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) {
-    let plan = Plan::backward_weight(op, n);
+fn weight_of(
+    numbers: Numbers, op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>,
+) {
+    let plan = Plan::backward_weight(numbers, op, n);
     let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
     let rows = plan.m.div_ceil(plan.tile.rows());
     let grid = [plan.n.div_ceil(TILE), rows, plan.groups * plan.parts];
     let (shape, parts) = (Shape::new(op, n), int(plan.parts));
     let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
-    let bf16 = plan.tile == Tile::Bf16;
-    let kernel = if bf16 { "conv_backward_weight_bf16" } else { "conv_backward_weight_f32" };
+    let kernel = numbers.of(kernels!("conv_backward_weight"));
     sink(Launch::new(kernel, grid, tile::THREADS, args));
     let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
     sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));

@@ -8,7 +8,7 @@
 //   packed[n][i][j][(c, a, b)] = x[n, c, s i + a - p, s j + b - p]
 //   packed_w[k][u][v][(c, a, b)] = w[k, s u + a, s v + b, c], zero beyond the window
 // So 11x11 with a stride of 4 over 3 channels is 3x3 over 48, with 1.19 times the products.
-#include "../../cuda/prim.cuh"
+#include "../../cuda/numbers.cuh"
 
 // The twin of cuda.rs's `Packing`: of x and of packed, and the stride.
 struct Packing {
@@ -17,8 +17,8 @@ struct Packing {
     int kernels, window, packed_window, unused;
 };
 
-// A thread per number of packed.
-KERNEL(256, space_to_depth, const float *x, float *packed, Packing p) {
+template <class T>
+DEV void pack_pictures(const float *x, T *packed, const Packing &p) {
     const int depth = p.channels * p.stride * p.stride;
     const u32 at = global_thread();
     if (at >= (u32)(p.images * p.packed_height * p.packed_width * depth)) return;
@@ -29,8 +29,8 @@ KERNEL(256, space_to_depth, const float *x, float *packed, Packing p) {
     const int image = square / p.packed_width / p.packed_height;
     const int row = i * p.stride + a - p.pad, col = j * p.stride + b - p.pad;
     const bool inside = (u32)row < (u32)p.height && (u32)col < (u32)p.width;
-    packed[at] =
-        inside ? x[((u64)(image * p.channels + c) * p.height + row) * p.width + col] : 0.f;
+    packed[at] = narrow<T>(
+        inside ? x[((u64)(image * p.channels + c) * p.height + row) * p.width + col] : 0.f);
 }
 
 // The weight that packed weight `at` stands for, or -1 if it lies beyond the window.
@@ -45,13 +45,23 @@ DEV int packed_from(const Packing &p, int at) {
                                         : -1;
 }
 
-// A thread per packed weight.
-KERNEL(256, pack_weights, const float *w, float *packed, Packing p) {
+template <class T>
+DEV void pack_kernels(const T *w, T *packed, const Packing &p) {
     const int at = global_thread(), depth = p.channels * p.stride * p.stride;
     if (at >= p.kernels * p.packed_window * p.packed_window * depth) return;
     const int from = packed_from(p, at);
-    packed[at] = from < 0 ? 0.f : w[from];
+    packed[at] = from < 0 ? T{} : w[from];
 }
+
+// A thread per number of packed; per packed weight.
+#define PACK(name, T)                                                             \
+    KERNEL(256, space_to_depth_##name, const float *x, T *packed, Packing p) {    \
+        pack_pictures(x, packed, p);                                              \
+    }                                                                             \
+    KERNEL(256, pack_weights_##name, const T *w, T *packed, Packing p) {          \
+        pack_kernels(w, packed, p);                                               \
+    }
+FOR_ALL_NUMBERS(PACK)
 
 // The gradient's way back; what lies beyond the window is dropped. A thread per packed weight.
 KERNEL(256, unpack_weights, const float *packed, float *w, Packing p) {

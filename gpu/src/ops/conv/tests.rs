@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     cpu::{Level, Pool, Scratch},
-    device::{Device as _, Input},
+    device::{Activation, Device as _, Input, Sums},
     testing::{self, close, close_sums, noise, wide},
 };
 use proptest::prelude::*;
@@ -160,14 +160,16 @@ proptest! {
             let [x, w, b, dy] =
                 [&xs, &ws, &bias, &dys].map(|values| testing::buffer(cpu, values));
             let mut y = testing::buffer(cpu, &noise(5, n * op.y_len()));
-            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, Some(&b), false, &mut y);
+            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, Sums::with(&b), &mut y);
             let mut wanted = reference(&op, n, &wx, &ww);
             for (at, y) in wanted.iter_mut().enumerate() {
                 *y += f64::from(bias[at / area % op.kernels]);
             }
             close(&y, &wanted, bound(op.algorithm(Pass::Forward)));
-            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, None, true, &mut y);
-            wanted.iter_mut().zip(reference(&op, n, &wx, &ww)).for_each(|(sum, y)| *sum += y);
+            cpu.conv_forward(&op, n, Input::Buffer(&x), &w, Sums::more().then(Activation::Relu), &mut y);
+            for (sum, y) in wanted.iter_mut().zip(reference(&op, n, &wx, &ww)) {
+                *sum = (*sum + y).max(0.0);
+            }
             close(&y, &wanted, bound(op.algorithm(Pass::Forward)));
             let loss = |x: &[f64], w: &[f64]| -> f64 {
                 reference(&op, n, x, w).iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()

@@ -1,7 +1,10 @@
 //! On a CUDA device: a thread per unit.
 
 use super::Dropout;
-use crate::cuda::launch::{Args, Launch, Ptr, Sink, int};
+use crate::cuda::{
+    launch::{Args, Launch, Ptr, Sink, int},
+    numbers::{Numbers, kernels},
+};
 use bytemuck::{Pod, Zeroable};
 
 /// The twin of `Mask` in `dropout.cu`.
@@ -18,7 +21,7 @@ struct Mask {
 
 /// Zeroes the dropped units of `y[n, units]`. The step is that of the
 /// [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `op`'s.
-pub fn apply(op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
+pub fn apply(numbers: Numbers, op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
     let _ = int(n * op.units);
     let mask = Mask {
         threshold: op.threshold(),
@@ -29,13 +32,13 @@ pub fn apply(op: &Dropout, n: usize, y: Ptr, params: Ptr, sink: Sink<'_>) {
         unused: 0,
     };
     let args = Args::new().with(y).with(mask).with(params);
-    sink(Launch::each("dropout_f32", n * op.units, 256, args));
+    sink(Launch::each(numbers.of(kernels!("dropout")), n * op.units, 256, args));
 }
 
-/// `y *= factor` over `len` floats: dropout at test time.
-pub fn scale(factor: f32, len: usize, y: Ptr, sink: Sink<'_>) {
+/// `y *= factor` over `len` numbers: dropout at test time.
+pub fn scale(numbers: Numbers, factor: f32, len: usize, y: Ptr, sink: Sink<'_>) {
     let args = Args::new().with(y).with(len as u64).with(factor);
-    sink(Launch::each("scale_f32", len, 256, args));
+    sink(Launch::each(numbers.of(kernels!("scale")), len, 256, args));
 }
 
 #[cfg(test)]
@@ -43,9 +46,12 @@ mod tests {
     use super::*;
     use crate::{
         cpu::Cpu,
-        cuda::{launch::StepParams, testing::on_every_schedule},
+        cuda::{
+            launch::StepParams,
+            testing::{noise_as, on_every_schedule},
+        },
         device::Device as _,
-        testing::{self, noise},
+        testing,
     };
 
     #[test]
@@ -60,24 +66,29 @@ mod tests {
         ] {
             let (seed, layer, step) = (7 << 40 | 3, 5, 1 << 33 | 9);
             let op = Dropout { rate, units, first_unit, seed, layer, step };
-            let values = noise(1, n * units);
-            let mut wanted = testing::buffer(&mut cpu, &values);
-            cpu.dropout(&op, n, &mut wanted);
-            on_every_schedule(|device| {
-                let y = device.put(&values);
-                let params = device.params(StepParams::new(0.1, step, n));
-                device.run(|sink| apply(&Dropout { step: 0, ..op }, n, y, params, sink));
-                assert_eq!(device.get::<f32>(y), testing::floats(&wanted), "{op:?}");
-            });
+            for numbers in Numbers::ALL {
+                let values = noise_as(numbers, 1, n * units);
+                let mut wanted = testing::buffer(&mut cpu, &values);
+                cpu.dropout(&op, n, &mut wanted);
+                on_every_schedule(|device| {
+                    let y = device.put_as(numbers, &values);
+                    let params = device.params(StepParams::new(0.1, step, n));
+                    let op = Dropout { step: 0, ..op };
+                    device.run(|sink| apply(numbers, &op, n, y, params, sink));
+                    assert_eq!(device.get_as(numbers, y), testing::floats(&wanted), "{op:?}");
+                });
+            }
         }
     }
 
     #[test]
     fn at_test_everything_is_scaled() {
         on_every_schedule(|device| {
-            let y = device.put(&[2.0_f32, -4.0, 8.0]);
-            device.run(|sink| scale(0.5, 2, y, sink));
-            assert_eq!(device.get::<f32>(y), [1.0, -2.0, 8.0]);
+            for numbers in Numbers::ALL {
+                let y = device.put_as(numbers, &[2.0, -4.0, 8.0]);
+                device.run(|sink| scale(numbers, 0.5, 2, y, sink));
+                assert_eq!(device.get_as(numbers, y), [1.0, -2.0, 8.0]);
+            }
         });
     }
 }

@@ -1,7 +1,7 @@
 // Dropout (section 4.2) and its scale at test. Unit u of row i is kept if word u % 4 of
 // Philox4x32-10 with the key (seed low, seed high ^ layer) and the counter (u / 4, i, step low,
 // step high) is at least the threshold.
-#include "../../cuda/prim.cuh"
+#include "../../cuda/numbers.cuh"
 
 DEV void philox(u32 (&k)[2], u32 (&c)[4]) {
     for (int round = 0; round < 10; round++) {
@@ -25,18 +25,24 @@ struct Mask {
 
 // Zeroes what is dropped of y [rows][units]. A thread per unit: neighbours make the same words,
 // which costs less than what they would have to fetch for one another.
-KERNEL(256, dropout_f32, float *y, Mask m, const StepParams *params) {
+template <class T>
+DEV void drop(T *y, const Mask &m, const StepParams *params) {
     const u32 i = global_thread(), row = i / m.units, unit = m.first_unit + i % m.units;
     if (row >= (u32)m.rows) return;
     u32 key[2] = {m.key[0], m.key[1]};
     u32 words[4] = {unit / 4, row, params->step[0], params->step[1]};
     philox(key, words);
     const u32 low = unit & 1 ? words[1] : words[0], high = unit & 1 ? words[3] : words[2];
-    if ((unit & 2 ? high : low) < m.threshold) y[i] = 0.f;
+    if ((unit & 2 ? high : low) < m.threshold) y[i] = T{};
 }
 
-// y *= factor.
-KERNEL(256, scale_f32, float *y, u64 len, float factor) {
-    const u32 i = global_thread();
-    if (i < len) y[i] *= factor;
-}
+// And y *= factor.
+#define DROPOUT(name, T)                                                        \
+    KERNEL(256, dropout_##name, T *y, Mask m, const StepParams *params) {       \
+        drop(y, m, params);                                                     \
+    }                                                                           \
+    KERNEL(256, scale_##name, T *y, u64 len, float factor) {                    \
+        const u32 i = global_thread();                                          \
+        if (i < len) y[i] = narrow<T>(widen(y[i]) * factor);                    \
+    }
+FOR_ALL_NUMBERS(DROPOUT)

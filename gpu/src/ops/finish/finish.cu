@@ -57,16 +57,18 @@ struct Pixel {
 };
 
 // What is pooled, or handed on as it is.
-DEV float normalised(const FinishShape &s, const float *pixel, int c) {
-    const auto a = [&](int j) { return read_activation(s, pixel[j]); };
+template <class T>
+DEV float normalised(const FinishShape &s, const T *pixel, int c) {
+    const auto a = [&](int j) { return read_activation(s, widen(pixel[j])); };
     return s.lrn_size ? __fmul_rn(a(c), shrink(s, c, a).x) : a(c);
 }
 
 // The first maximum of a window in the order of rows: its value, and which of the window's
 // pixels it is.
-DEV float largest(const FinishShape &s, const float *y, const Pixel &window, int c, int &tap) {
+template <class T>
+DEV float largest(const FinishShape &s, const T *y, const Pixel &window, int c, int &tap) {
     const int row = window.image * s.height + window.i * s.stride;
-    const float *from = y + (u64)(row * s.width + window.j * s.stride) * s.channels;
+    const T *from = y + (u64)(row * s.width + window.j * s.stride) * s.channels;
     float most = 0.f;
     tap = 0;
     for (int u = 0, t = 0; u < s.window; u++, from += (u64)(s.width - s.window) * s.channels)
@@ -80,21 +82,23 @@ DEV float largest(const FinishShape &s, const float *y, const Pixel &window, int
     return most;
 }
 
-// A thread per number that is handed on, of a layer with LRN or pooling.
-KERNEL(256, finish_forward_f32, const float *y, float *out, FinishShape s) {
+// Of a layer with LRN or pooling.
+template <class T>
+DEV void finish_forward(const T *y, T *out, const FinishShape &s) {
     const u32 at = global_thread(), pixel = at / s.channels, c = at % s.channels;
     if (!s.window) {
         if (pixel < (u32)(s.images * s.height * s.width))
-            out[at] = normalised(s, y + (u64)pixel * s.channels, c);
+            out[at] = narrow<T>(normalised(s, y + (u64)pixel * s.channels, c));
         return;
     }
     const Pixel window = Pixel::of(pixel, s.out_height, s.out_width);
     int tap;
-    if (window.image < s.images) out[at] = largest(s, y, window, c, tap);
+    if (window.image < s.images) out[at] = narrow<T>(largest(s, y, window, c, tap));
 }
 
-// Which pixel of each window is the largest, as a byte. A thread per number that was handed on.
-KERNEL(256, pool_taps_f32, const float *y, unsigned char *taps, FinishShape s) {
+// Which pixel of each window is the largest, as a byte.
+template <class T>
+DEV void pool_taps(const T *y, unsigned char *taps, const FinishShape &s) {
     const u32 at = global_thread(), pixel = at / s.channels;
     const Pixel window = Pixel::of(pixel, s.out_height, s.out_width);
     if (window.image >= s.images) return;
@@ -112,7 +116,8 @@ struct Windows {
 };
 
 // The gradient of what is pooled, from the windows that chose this pixel.
-DEV float pooled_gradient(const FinishShape &s, const float *d, const unsigned char *taps,
+template <class T>
+DEV float pooled_gradient(const FinishShape &s, const T *d, const unsigned char *taps,
                           const Pixel &pixel, const Windows &rows, const Windows &cols, int c) {
     float sum = 0.f;
     for (int i = rows.first; i < rows.end; i++)
@@ -120,19 +125,19 @@ DEV float pooled_gradient(const FinishShape &s, const float *d, const unsigned c
             const int window = (pixel.image * s.out_height + i) * s.out_width + j;
             const u64 at = (u64)window * s.channels + c;
             const int tap = (pixel.i - i * s.stride) * s.window + pixel.j - j * s.stride;
-            if (taps[at] == tap) sum += d[at];
+            if (taps[at] == tap) sum += widen(d[at]);
         }
     return sum;
 }
 
 // y becomes the gradient of the product. 32 threads per pixel, PIXELS pixels per block; with
-// LRN, dynamic shared memory holds [PIXELS][2][channels]: a, and q a / scale.
-KERNEL(32 * PIXELS, finish_backward_f32, const float *d, const unsigned char *taps, float *y,
-       FinishShape s) {
+// LRN, dynamic shared memory holds [PIXELS][3][channels]: a, q a / scale, and q.
+template <class T>
+DEV void finish_backward(const T *d, const unsigned char *taps, T *y, const FinishShape &s) {
     const u32 at = blockIdx.x * PIXELS + threadIdx.y;
     const bool there = at < (u32)(s.images * s.height * s.width);
     const int channels = there ? s.channels : 0;
-    float *const mine = y + (u64)at * s.channels;
+    T *const mine = y + (u64)at * s.channels;
     const Pixel pixel = Pixel::of(at, s.height, s.width);
     Windows rows{}, cols{};
     if (s.window) {
@@ -141,30 +146,45 @@ KERNEL(32 * PIXELS, finish_backward_f32, const float *d, const unsigned char *ta
     }
     const auto gradient = [&](int c) {
         return s.window ? pooled_gradient(s, d, taps, pixel, rows, cols, c)
-                        : d[(u64)at * s.channels + c];
+                        : widen(d[(u64)at * s.channels + c]);
     };
     if (!s.lrn_size) {
         for (int c = threadIdx.x; c < channels; c += 32)
-            mine[c] =
-                activation_gradient(s.activation, read_activation(s, mine[c]), gradient(c));
+            mine[c] = narrow<T>(activation_gradient(
+                s.activation, read_activation(s, widen(mine[c])), gradient(c)));
         return;
     }
     DYNAMIC_SHARED(float, rooms);
-    float *const a = rooms + threadIdx.y * 2 * s.channels, *const shares = a + s.channels;
-    for (int c = threadIdx.x; c < channels; c += 32) a[c] = read_activation(s, mine[c]);
+    float *const a = rooms + threadIdx.y * 3 * s.channels, *const shares = a + s.channels,
+                 *const kept = shares + s.channels;
+    for (int c = threadIdx.x; c < channels; c += 32) a[c] = read_activation(s, widen(mine[c]));
     __syncthreads();
     for (int c = threadIdx.x; c < channels; c += 32) {
         const float2 power = shrink(s, c, [&](int j) { return a[j]; });
         const float q = __fmul_rn(gradient(c), power.x);
         shares[c] = __fmul_rn(__fmul_rn(q, a[c]), power.y);
-        mine[c] = q;
+        kept[c] = q;
     }
     __syncthreads();
     for (int c = threadIdx.x; c < channels; c += 32) {
         const Channels around = Channels::of(s, c);
         float sum = 0.f;
         for (int j = around.first; j < around.end; j++) sum = __fadd_rn(sum, shares[j]);
-        const float da = __fsub_rn(mine[c], __fmul_rn(__fmul_rn(s.factor, a[c]), sum));
-        mine[c] = activation_gradient(s.activation, a[c], da);
+        const float da = __fsub_rn(kept[c], __fmul_rn(__fmul_rn(s.factor, a[c]), sum));
+        mine[c] = narrow<T>(activation_gradient(s.activation, a[c], da));
     }
 }
+
+// Forward and for the taps, a thread per number that is handed on.
+#define FINISH(name, T)                                                                      \
+    KERNEL(256, finish_forward_##name, const T *y, T *out, FinishShape s) {                  \
+        finish_forward(y, out, s);                                                           \
+    }                                                                                        \
+    KERNEL(256, pool_taps_##name, const T *y, unsigned char *taps, FinishShape s) {          \
+        pool_taps(y, taps, s);                                                               \
+    }                                                                                        \
+    KERNEL(32 * PIXELS, finish_backward_##name, const T *d, const unsigned char *taps, T *y, \
+           FinishShape s) {                                                                  \
+        finish_backward(d, taps, y, s);                                                      \
+    }
+FOR_ALL_NUMBERS(FINISH)

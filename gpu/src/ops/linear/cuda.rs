@@ -1,13 +1,15 @@
 //! On a CUDA device: a product of matrices each, whose terms are split where there are few tiles. Those of
-//! bf16 are made on tensor cores where there are any.
+//! halves are made on tensor cores where there are any. What is multiplied, the device's [`Numbers`] say, and not
+//! the op.
 
 use super::Linear;
 use crate::{
     cuda::{
         launch::{Args, Launch, Ptr, Sink, int},
+        numbers::{Numbers, kernels},
         tile::{self, Epilogue},
     },
-    ops::{Dtype, sgd::Sgd},
+    ops::sgd::Sgd,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -17,13 +19,14 @@ const TILE: usize = 64;
 const UPDATE_ROWS: usize = 128;
 
 /// Rows of the other products' tiles.
-const fn rows(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F32 => TILE,
-        Dtype::Bf16 => 2 * TILE,
+const fn rows(numbers: Numbers) -> usize {
+    match numbers {
+        Numbers::F32 => TILE,
+        Numbers::Bf16 => 2 * TILE,
     }
 }
-/// Columns and rows that a block of `column_sums_f32` adds up at a time.
+
+/// Columns and rows that a block of `column_sums` adds up at a time.
 const BIAS_BLOCK: [u32; 3] = [32, 8, 1];
 /// Rows that are worth a part of their own.
 const BIAS_ROWS_MIN: usize = 256;
@@ -57,60 +60,64 @@ impl Shape {
 }
 
 /// Parts of a product of `n` by `columns` sums of `terms` terms.
-fn parts(dtype: Dtype, n: usize, columns: usize, terms: usize) -> usize {
-    tile::parts(n.div_ceil(rows(dtype)) * columns.div_ceil(TILE), terms)
+fn parts(numbers: Numbers, n: usize, columns: usize, terms: usize) -> usize {
+    tile::parts(n.div_ceil(rows(numbers)) * columns.div_ceil(TILE), terms)
 }
 
 /// Bytes of the workspace that forward and backward data need, one after the other.
-pub fn workspace_bytes(op: &Linear, n: usize) -> usize {
+pub fn workspace_bytes(numbers: Numbers, op: &Linear, n: usize) -> usize {
     let bytes =
-        |columns, terms| tile::room_bytes(n, columns, 1, parts(op.dtype, n, columns, terms));
+        |columns, terms| tile::room_bytes(n, columns, 1, parts(numbers, n, columns, terms));
     bytes(op.outputs, op.inputs).max(bytes(op.inputs, op.outputs))
 }
 
 /// `y[n, k] (+)= x[n, c] w[k, offset + c]^T (+ b)`, as `to` says.
 pub fn forward(
-    op: &Linear, n: usize, x: Ptr, w: Ptr, to: Epilogue, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, op: &Linear, n: usize, x: Ptr, w: Ptr, to: Epilogue, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     let size = (n, op.outputs, op.inputs);
-    let kernels = ["linear_forward_f32", "linear_forward_bf16"];
-    multiply(op.dtype, kernels, size, [x, w], to, Shape::new(op, n), workspace, sink);
+    let kernel = kernels!("linear_forward");
+    multiply(numbers, kernel, size, [x, w], to, Shape::new(op, n), workspace, sink);
 }
 
 /// `dx[n, c] = dy[n, k] w[k, offset + c]`, overwritten.
 pub fn backward_data(
-    op: &Linear, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, op: &Linear, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     let (size, to) = ((n, op.inputs, op.outputs), Epilogue::plain(dx));
-    let kernels = ["linear_backward_data_f32", "linear_backward_data_bf16"];
-    multiply(op.dtype, kernels, size, [dy, w], to, Shape::new(op, n), workspace, sink);
+    let kernel = kernels!("linear_backward_data");
+    multiply(numbers, kernel, size, [dy, w], to, Shape::new(op, n), workspace, sink);
 }
 
 fn multiply(
-    dtype: Dtype, kernels: [&'static str; 2], (n, columns, terms): (usize, usize, usize),
+    numbers: Numbers, kernels: [&'static str; 2], (n, columns, terms): (usize, usize, usize),
     [left, w]: [Ptr; 2], to: Epilogue, shape: Shape, workspace: Ptr, sink: Sink<'_>,
 ) {
-    let parts = parts(dtype, n, columns, terms);
+    let parts = parts(numbers, n, columns, terms);
     let rooms = if parts > 1 { workspace } else { Ptr::NULL };
     let finished = to.of(n, columns, 1, rooms);
-    let grid = [columns.div_ceil(TILE), n.div_ceil(rows(dtype)), parts];
+    let grid = [columns.div_ceil(TILE), n.div_ceil(rows(numbers)), parts];
     let args = Args::new().with(left).with(w).with(finished).with(shape).with(int(parts));
-    sink(Launch::new(kernels[dtype as usize], grid, tile::THREADS, args));
+    sink(Launch::new(numbers.of(kernels), grid, tile::THREADS, args));
     if parts > 1 {
-        tile::join(finished, 1, parts, sink);
+        tile::join(numbers, finished, 1, parts, sink);
     }
 }
 
 /// One step of the optimiser by the gradient `dy^T x` of this source's columns of `w`. The learning rate
-/// is that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `sgd`'s.
+/// is that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `sgd`'s. Of halves, `copy` is
+/// what products read of the weights, and written too.
 pub fn update(
-    op: &Linear, n: usize, [x, dy]: [Ptr; 2], sgd: &Sgd, [v, w]: [Ptr; 2], params: Ptr,
-    sink: Sink<'_>,
+    numbers: Numbers, op: &Linear, n: usize, [x, dy]: [Ptr; 2], sgd: &Sgd,
+    [v, w, copy]: [Ptr; 3], params: Ptr, sink: Sink<'_>,
 ) {
-    let args = Args::new().with(x).with(dy).with(v).with(w).with(Shape::new(op, n));
+    let args = Args::new().with(x).with(dy).with(v).with(w).with(copy);
+    let args = args.with(Shape::new(op, n));
     let args = args.with(sgd.momentum).with(sgd.decay).with(params);
     let grid = [op.inputs.div_ceil(TILE), op.outputs.div_ceil(UPDATE_ROWS), 1];
-    let kernel = ["linear_update_f32", "linear_update_bf16"][op.dtype as usize];
+    let kernel = numbers.of(kernels!("linear_update"));
     sink(Launch::new(kernel, grid, tile::THREADS, args));
 }
 
@@ -123,15 +130,16 @@ pub fn bias_workspace_bytes(n: usize, k: usize, area: usize) -> usize {
     bias_parts(n * area) * k * size_of::<f32>()
 }
 
-/// `db[k] = sum over n and area of dy[n, area, k]`, overwritten. Linear layers have area 1.
+/// `db[k] = sum over n and area of dy[n, area, k]` of these numbers, overwritten. Linear layers have area 1.
 pub fn bias_backward(
-    n: usize, k: usize, area: usize, dy: Ptr, db: Ptr, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, n: usize, k: usize, area: usize, dy: Ptr, db: Ptr, workspace: Ptr,
+    sink: Sink<'_>,
 ) {
     let (rows, parts) = (n * area, bias_parts(n * area));
     let args = Args::new().with(dy).with(workspace).with(rows as u64).with(int(k));
     let grid = [k.div_ceil(BIAS_BLOCK[0] as usize), parts, 1];
-    sink(Launch::new("column_sums_f32", grid, BIAS_BLOCK, args));
-    tile::join(Epilogue::plain(db).of(1, k, 1, workspace), 1, parts, sink);
+    sink(Launch::new(numbers.of(kernels!("column_sums")), grid, BIAS_BLOCK, args));
+    tile::join(Numbers::F32, Epilogue::plain(db).of(1, k, 1, workspace), 1, parts, sink);
 }
 
 #[cfg(test)]
@@ -140,7 +148,9 @@ mod tests {
     use crate::{
         cuda::{
             launch::StepParams,
-            testing::{bf16s, on_every_schedule, once},
+            testing::{
+                Emulated, bound, noise_as, on_every_device, on_every_schedule, once, rounded,
+            },
         },
         ops::Dtype,
         testing::{close, close_sums, noise, wide},
@@ -164,18 +174,16 @@ mod tests {
         (y, dx, dw)
     }
 
-    /// By both dtypes, of factors that are bf16s already, and by bf16 of others.
+    /// Factors need no rounding, so that products are exact; `y` is in `f32`, `dx` in `numbers`.
     fn agrees(op: &Linear, n: usize, every_schedule: bool) {
-        product_agrees(op, n, every_schedule, false, 2e-6);
-        let op = Linear { dtype: Dtype::Bf16, ..*op };
-        product_agrees(&op, n, every_schedule, true, 2e-6);
-        // Each factor is off by 2^-9 at most.
-        product_agrees(&op, n, false, false, 8e-3);
+        for numbers in Numbers::ALL {
+            product_agrees(numbers, op, n, every_schedule);
+        }
     }
 
-    fn product_agrees(op: &Linear, n: usize, every_schedule: bool, rounded: bool, bound: f64) {
-        let factors =
-            |seed: u32, len: usize| if rounded { bf16s(seed, len) } else { noise(seed, len) };
+    fn product_agrees(numbers: Numbers, op: &Linear, n: usize, every_schedule: bool) {
+        const BOUND: f64 = 2e-6;
+        let factors = |seed, len| noise_as(numbers, seed, len);
         let (x, w) = (factors(1, n * op.inputs), factors(2, op.outputs * op.weight_inputs));
         let (dy, b, v) = (factors(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
         let (y, dx, dw) = reference(op, n, [&wide(&x), &wide(&w), &wide(&dy)]);
@@ -191,30 +199,36 @@ mod tests {
                 if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw[i] } else { v }
             })
             .collect();
-        let test = |device: &mut crate::cuda::testing::Emulated| {
-            let [x, dy, b] = [&x, &dy, &b].map(|values| device.put(values));
-            let [on_w, on_v] = [&w, &v].map(|values| device.put(values));
-            let (on_y, on_dx) = (device.unwritten(y.len()), device.unwritten(dx.len()));
-            let workspace = device.workspace(workspace_bytes(op, n));
+        let test = |device: &mut Emulated| {
+            let [x, dy, copy] = [&x, &dy, &w].map(|values| device.put_as(numbers, values));
+            let [b, on_w, on_v] = [&b, &w, &v].map(|values| device.put(values));
+            let (on_y, on_dx) =
+                (device.unwritten(y.len()), device.unwritten_as(numbers, dx.len()));
+            let workspace = device.workspace(workspace_bytes(numbers, op, n));
             let params = device.params(StepParams::new(0.1, 0, n));
-            let first = Epilogue { bias: Some(b), ..Epilogue::plain(on_y) };
-            let second = Epilogue { accumulate: true, relu: true, ..Epilogue::plain(on_y) };
+            let plain = Epilogue { wide: true, ..Epilogue::plain(on_y) };
+            let first = Epilogue { bias: Some(b), ..plain };
+            let second = Epilogue { accumulate: true, relu: true, ..plain };
             device.run(|sink| {
-                forward(op, n, x, on_w, first, workspace, sink);
-                forward(op, n, x, on_w, second, workspace, sink);
-                backward_data(op, n, dy, on_w, on_dx, workspace, sink);
-                update(op, n, [x, dy], &sgd, [on_v, on_w], params, sink);
+                forward(numbers, op, n, x, copy, first, workspace, sink);
+                forward(numbers, op, n, x, copy, second, workspace, sink);
+                backward_data(numbers, op, n, dy, copy, on_dx, workspace, sink);
+                update(numbers, op, n, [x, dy], &sgd, [on_v, on_w, copy], params, sink);
             });
-            close(&device.get(on_y), &clipped, bound);
-            close(&device.get(on_dx), &dx, bound);
-            close(&device.get(on_v), &stepped, bound);
+            close(&device.get(on_y), &clipped, BOUND);
+            close(&device.get_as(numbers, on_dx), &dx, bound(numbers, BOUND));
+            close(&device.get(on_v), &stepped, BOUND);
             let moved = (0..w.len()).map(|i| {
                 let still = f64::from(v[i]) == stepped[i];
                 f64::from(w[i]) + if still { 0.0 } else { stepped[i] }
             });
-            close(&device.get(on_w), &moved.collect::<Vec<_>>(), bound);
+            let found: Vec<f32> = device.get(on_w);
+            close(&found, &moved.collect::<Vec<_>>(), BOUND);
+            if numbers != Numbers::F32 {
+                assert_eq!(device.get_as(numbers, copy), rounded(numbers, &found));
+            }
         };
-        if every_schedule { on_every_schedule(test) } else { once(test) }
+        if every_schedule { on_every_device(numbers, test) } else { once(test) }
     }
 
     fn linear(inputs: usize, outputs: usize, before: usize, after: usize) -> Linear {
@@ -227,8 +241,9 @@ mod tests {
     fn sources_edges_and_split_terms_agree_with_the_formulas() {
         agrees(&linear(1, 1, 0, 0), 1, true);
         agrees(&linear(7, 9, 4, 3), 5, true);
-        // Quads at both ends, terms in several parts; more than a tile of everything.
+        // Quads at both ends, terms in several parts; eights; more than a tile of everything.
         agrees(&linear(300, 68, 8, 4), 3, true);
+        agrees(&linear(296, 72, 8, 16), 24, true);
         agrees(&linear(67, 133, 1, 0), 66, true);
     }
 
@@ -240,13 +255,18 @@ mod tests {
     #[test]
     fn the_biases_gradient_is_the_sum_over_rows() {
         for (n, k, area) in [(1, 1, 1), (5, 33, 1), (3, 40, 171), (2, 5, 300)] {
-            let dy = noise(1, n * k * area);
-            let column = |unit| dy.iter().skip(unit).step_by(k).map(|dy| f64::from(*dy));
             on_every_schedule(|device| {
-                let (dy, db) = (device.put(&dy), device.unwritten(k));
-                let workspace = device.workspace(bias_workspace_bytes(n, k, area));
-                device.run(|sink| bias_backward(n, k, area, dy, db, workspace, sink));
-                close_sums(&device.get(db), column, 1e-6);
+                for numbers in Numbers::ALL {
+                    let dy = noise_as(numbers, 1, n * k * area);
+                    let column =
+                        |unit| dy.iter().skip(unit).step_by(k).map(|dy| f64::from(*dy));
+                    let (on_dy, db) = (device.put_as(numbers, &dy), device.unwritten(k));
+                    let workspace = device.workspace(bias_workspace_bytes(n, k, area));
+                    device.run(|sink| {
+                        bias_backward(numbers, n, k, area, on_dy, db, workspace, sink);
+                    });
+                    close_sums(&device.get(db), column, 1e-6);
+                }
             });
         }
     }

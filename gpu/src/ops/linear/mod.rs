@@ -31,7 +31,7 @@ impl Linear {
 mod tests {
     use super::*;
     use crate::{
-        device::Device as _,
+        device::{Activation, Device as _, Sums},
         ops::sgd::Sgd,
         testing::{self, close, noise, wide},
     };
@@ -70,10 +70,12 @@ mod tests {
             let [xa, xb, w, bias, dy] = [&part(0, left), &part(left, right), &w, &bias, &dys]
                 .map(|values| testing::buffer(cpu, values));
             let mut y = testing::buffer(cpu, &noise(9, n * outputs));
-            cpu.linear_forward(&a, n, &xa, &w, Some(&bias), false, &mut y);
-            cpu.linear_forward(&b, n, &xb, &w, None, true, &mut y);
+            cpu.linear_forward(&a, n, &xa, &w, Sums::with(&bias), &mut y);
+            let to = Sums::more().then(Activation::Tanh);
+            cpu.linear_forward(&b, n, &xb, &w, to, &mut y);
             let [wx, ww, wb] = [&xs[..], &w, &bias].map(wide);
-            close(&y, &reference(n, outputs, &wx, &ww, &wb), 1e-6);
+            let sums = reference(n, outputs, &wx, &ww, &wb);
+            close(&y, &sums.iter().map(|sum| sum.tanh()).collect::<Vec<_>>(), 1e-6);
             let loss = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                 let y = reference(n, outputs, x, w, b);
                 y.iter().zip(&dys).map(|(y, dy)| y * f64::from(*dy)).sum()
@@ -139,7 +141,14 @@ mod tests {
             let [x, dy] = [&xs, &dys].map(|values| testing::buffer(cpu, values));
             let [mut w, mut v] = [&ws, &vs].map(|values| testing::buffer(cpu, values));
             let mut found = testing::buffer(cpu, &noise(9, y.len()));
-            cpu.linear_forward(&op, n, &x, &w, None, false, &mut found);
+            cpu.linear_forward(
+                &op,
+                n,
+                &x,
+                &w,
+                Sums { accumulate: false, ..Sums::more() },
+                &mut found,
+            );
             close(&found, &y, bound);
             let mut found = testing::buffer(cpu, &noise(9, dx.len()));
             cpu.linear_backward_data(&op, n, &dy, &w, &mut found);

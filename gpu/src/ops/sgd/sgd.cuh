@@ -1,6 +1,6 @@
 // One step of the optimiser on one weight; see sgd.cu.
 #pragma once
-#include "../../cuda/prim.cuh"
+#include "../../cuda/numbers.cuh"
 
 struct Rates {
     float momentum, decay, rate;
@@ -16,3 +16,7 @@ DEV void sgd_step(const Rates &rates, float g, float &v, float &w) {
     v = __fsub_rn(kept, __fmul_rn(rates.rate, g));
     w = __fadd_rn(w, v);
 }
+
+// Whether weights have a copy that products read: halves of them have.
+DEV bool copied(const float *) { return false; }
+DEV bool copied(const bf16 *copy) { return copy; }

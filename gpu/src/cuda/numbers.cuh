@@ -1,0 +1,51 @@
+// Numbers as memory holds them: float, or halves of 16 bits. Kernels compute in float whichever it is.
+#pragma once
+#include "prim.cuh"
+
+// The upper half of a float.
+struct bf16 {
+    u16 bits;
+};
+
+// Kernels that memory's numbers make differ, once for each: K(name, type).
+#define FOR_ALL_NUMBERS(K) K(f32, float) K(bf16, bf16)
+
+DEV float widen(float x) { return x; }
+DEV float widen(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
+
+template <class T>
+struct Narrow;
+template <>
+struct Narrow<float> {
+    static DEV_METHOD float of(float x) { return x; }
+};
+template <>
+struct Narrow<bf16> {
+    static DEV_METHOD bf16 of(float x) { return {(u16)to_bf16x2(x, 0.f)}; }
+    static DEV_METHOD u32 two(float low, float high) { return to_bf16x2(low, high); }
+};
+// Rounded to nearest even.
+template <class T>
+DEV T narrow(float x) {
+    return Narrow<T>::of(x);
+}
+
+// Four neighbours in one access, aligned.
+DEV float4 load4(const float *p) { return load_floats(p); }
+DEV void store4(float *p, float4 v) { store_floats(p, v); }
+DEV float4 load4(const bf16 *p) {
+    const uint2 v = load_words(p);
+    return make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xffff0000u),
+                       __uint_as_float(v.y << 16), __uint_as_float(v.y & 0xffff0000u));
+}
+template <class T>
+DEV void store4(T *p, float4 v) {
+    store_words(p, Narrow<T>::two(v.x, v.y), Narrow<T>::two(v.z, v.w));
+}
+
+// Whether COUNT numbers from p on may be taken in one access.
+template <int COUNT, class T>
+DEV bool aligned(const T *p) {
+    return ((u64)p & (COUNT * sizeof(T) - 1)) == 0;
+}
+DEV float4 zeros4() { return make_float4(0.f, 0.f, 0.f, 0.f); }

@@ -1,0 +1,22 @@
+//! What a GPU computes with: which kernels, and whether by libraries.
+
+use super::images::Kind;
+
+/// What a GPU computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Which images of the kernels.
+    pub kernels: Kind,
+    /// Whether NVIDIA's libraries make the products, where they are found.
+    pub libraries: bool,
+}
+
+impl Setup {
+    /// As the environment says: `ALEXNET_KERNELS=ptx`, which the emulated driver of the tests wants, and
+    /// `ALEXNET_LIBRARIES=off`.
+    pub fn of_environment() -> Self {
+        let is = |name, value| std::env::var(name).is_ok_and(|set| set == value);
+        let kernels = if is("ALEXNET_KERNELS", "ptx") { Kind::Ptx } else { Kind::Any };
+        Self { kernels, libraries: !is("ALEXNET_LIBRARIES", "off") }
+    }
+}
