@@ -48,7 +48,7 @@ impl From<Vec<f32>> for Pictures {
 pub enum Input<'a, B> {
     /// Memory of the device.
     Buffer(&'a B),
-    /// The pictures of the batch that [began](Device::begin) last, `[n, 3, h, w]`. A device with a copy
+    /// The pictures of the batch that [began](super::Device::begin) last, `[n, 3, h, w]`. A device with a copy
     /// of its own reads that.
     Pictures(&'a [f32]),
 }
