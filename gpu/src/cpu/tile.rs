@@ -209,7 +209,7 @@ mod tests {
                 let c = &mut wanted[i * c_at.row + j];
                 *c = sum + if add { *c } else { 0.0 };
             }
-            close(&c, &wanted, 1e-6);
+            close(&c, &wanted, 2e-6);
         }
     }
 
