@@ -23,6 +23,11 @@ impl Diverged {
         Err(Self { rate, what: format!("the loss of {what} is {loss}") })
     }
 
+    /// What it is to overflow in `step` though the loss is scaled no more.
+    pub fn overflowed(step: u64, rate: f32) -> Self {
+        Self { rate, what: format!("gradients of step {step} are too large for f16") }
+    }
+
     /// Holds all weights and velocities to being finite.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod weights;
 pub mod exchange;
 pub mod tower;
 pub mod schedule;
+pub mod loss_scale;
 mod files;
 pub mod checkpoint;
 pub mod metrics;

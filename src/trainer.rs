@@ -4,16 +4,18 @@
 use crate::{
     algorithms::Algorithms,
     checkpoint::{Checkpoint, FORMAT, Meta, labels_crc32},
+    config::Dtype,
     diverged::Diverged,
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
+    loss_scale::{LEAST, LossScale},
     metrics::{Line, Metrics, means},
     model::Net,
     plan::{Plan, feed_config},
     schedule::Schedule,
     tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use gpu::{device::Device, ops::softmax::Score};
 use pipeline::{
     dataset::Split,
@@ -51,6 +53,8 @@ struct Trainer<M: Memory> {
     towers: Towers<M>,
     metrics: Metrics,
     schedule: Schedule,
+    /// Where gradients are kept in f16.
+    loss_scale: Option<LossScale>,
     events: Events,
     stop: Stop,
     steps_per_epoch: u64,
@@ -90,8 +94,10 @@ pub fn train<D: Device>(
     let mut towers = Towers::traced(devices, &net, train, &plan.trace, plan.patience)
         .context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
+    let mut loss_scale = (train.dtype == Dtype::F16).then(LossScale::default);
     if let Some(from) = &plan.from {
         (step, schedule) = (from.meta.step, from.meta.schedule);
+        loss_scale.clone_from(&from.meta.loss_scale);
         towers.set_tensors(&from.tensors)?;
     }
     let metrics = Metrics::open(&plan.run.metrics(), step, schedule.epochs_done)
@@ -108,6 +114,7 @@ pub fn train<D: Device>(
         towers,
         metrics,
         schedule,
+        loss_scale,
         events,
         stop,
         steps_per_epoch,
@@ -200,7 +207,8 @@ impl<M: Memory> Trainer<M> {
             {
                 match feed.next() {
                     Some(Ok(batch)) => {
-                        let pass = Pass::Train { rate, step: submitted };
+                        let scale = self.loss_scale.as_mut().map_or(1.0, LossScale::ask);
+                        let pass = Pass::Train { rate, step: submitted, scale };
                         self.towers.submit(batch, pass, false)?;
                         submitted += 1;
                     }
@@ -221,7 +229,7 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
-            Diverged::loss(loss, format_args!("step {}", self.step), rate)?;
+            let loss_scale = self.take_answer(outcome.overflowed, loss, rate)?;
             self.metrics
                 .write(&Line::Step {
                     step: self.step,
@@ -230,6 +238,8 @@ impl<M: Memory> Trainer<M> {
                     top1,
                     top5,
                     rate,
+                    loss_scale,
+                    overflows: self.loss_scale.as_ref().map(LossScale::overflows),
                     images_per_second,
                     seconds: outcome.times,
                 })
@@ -243,7 +253,7 @@ impl<M: Memory> Trainer<M> {
             ))));
             before = after;
             let look = self.plan.config.train.flat_after;
-            if self.step <= look && self.step + FLAT_WINDOW > look {
+            if loss.is_finite() && self.step <= look && self.step + FLAT_WINDOW > look {
                 self.flat = (self.flat.0 + loss, self.flat.1 + 1);
             }
         }
@@ -252,6 +262,22 @@ impl<M: Memory> Trainer<M> {
             .write(&Line::Pipeline { step, seconds, counts: before.since(&began) })
             .context("cannot write the metrics")?;
         Ok(Then::GoOn)
+    }
+
+    /// Whether a gradient of the step overflowed; the scale that it was asked for with, if there is one.
+    fn take_answer(&mut self, overflowed: bool, loss: f64, rate: f32) -> Result<Option<f32>> {
+        let step = self.step;
+        let scale = self.loss_scale.as_mut().map(|scale| scale.answer(overflowed));
+        match scale {
+            Some(scale) if overflowed => {
+                ensure!(scale > LEAST, Diverged::overflowed(step, rate));
+                let text =
+                    format!("step {step}: gradients overflow, the loss was scaled by {scale}");
+                self.events.send(Event::Note(text));
+            }
+            _ => Diverged::loss(loss, format_args!("step {step}"), rate)?,
+        }
+        Ok(scale)
     }
 
     fn report(
@@ -357,6 +383,7 @@ impl<M: Memory> Trainer<M> {
                 labels_crc32: self.labels_crc32,
                 algorithms: Algorithms::of(&self.net),
                 instructions: self.plan.instructions.clone(),
+                loss_scale: self.loss_scale.clone(),
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;

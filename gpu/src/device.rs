@@ -144,12 +144,22 @@ pub struct Demand {
 }
 
 /// What a batch is computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Learning rate; of no meaning where nothing is learned.
     pub rate: f32,
     /// Global training step, which keys the dropout.
     pub step: u64,
+    /// How many times as large the gradients are on their way to the weights, which are updated by what they would
+    /// be without it: a power of two, 1 but for a device that keeps them in f16, whose range is small. Of devices
+    /// that keep them in `f32` some leave it at 1.
+    pub scale: f32,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self { rate: 0.0, step: 0, scale: 1.0 }
+    }
 }
 
 /// What a stream of a device did.
@@ -306,6 +316,12 @@ pub trait Device: Sized + Send + 'static {
     /// the calls' own tell nothing.
     fn seconds(&mut self) -> Option<[f64; 2]> {
         None
+    }
+    /// Whether, in the batch whose score was asked for last, a gradient became too large for the device's numbers.
+    /// Then no weight that it had not updated until there was updated: those whose gradients came before, of later
+    /// layers, were right and were.
+    fn overflowed(&mut self) -> bool {
+        false
     }
     /// Keeps what its streams do from here on, for [`Device::spans`]: of no use on a device that does all
     /// in the calls.

@@ -23,6 +23,8 @@ pub(super) struct Batch {
     labels: Pinned,
     params: Pinned,
     scores: Pinned,
+    /// `StepParams::overflowed` at the end.
+    overflowed: Pinned,
     /// The pictures, until the GPU has read them.
     lent: Option<Pictures>,
     /// Rows that a softmax scored.
@@ -43,6 +45,7 @@ impl Batch {
             labels: Pinned::new(context, rows * size_of::<u32>())?,
             params: Pinned::new(context, size_of::<StepParams>())?,
             scores: Pinned::new(context, rows * size_of::<RowScore>())?,
+            overflowed: Pinned::new(context, size_of::<u32>())?,
             lent: None,
             scored: 0,
             read: Event::new(context)?,
@@ -59,6 +62,7 @@ impl Batch {
         given.copy_from_slice(labels);
         rest.fill(NO_CLASS);
         self.params.copy_from_slice(bytemuck::bytes_of(&params));
+        self.overflowed.fill(0);
         self.scored = 0;
     }
 
@@ -95,6 +99,16 @@ impl Batch {
     /// Where the scores of `rows` rows go.
     pub(super) fn scores_mut(&mut self, rows: usize) -> &mut [u8] {
         &mut self.scores[..rows * size_of::<RowScore>()]
+    }
+
+    /// Where it goes whether a gradient overflowed.
+    pub(super) fn overflowed_mut(&mut self) -> &mut [u8] {
+        &mut self.overflowed
+    }
+
+    /// Whether a gradient of a batch that is done overflowed.
+    pub(super) fn overflowed(&self) -> bool {
+        self.overflowed.iter().any(|byte| *byte != 0)
     }
 
     /// Seconds of the way there and of the way back of a batch that is done.

@@ -53,6 +53,8 @@ pub struct Cuda {
     pub(super) progress: Progress,
     /// Of the batch whose score was taken last.
     pub(super) seconds: Option<[f64; 2]>,
+    /// A gradient of that batch did.
+    pub(super) overflowed: bool,
     /// If someone watches.
     pub(super) timeline: Option<Timeline>,
     pub(super) unpacked: u64,
@@ -112,6 +114,7 @@ impl Cuda {
             scored: 0,
             progress: Progress::default(),
             seconds: None,
+            overflowed: false,
             timeline: None,
             unpacked: 0,
             arrivals,

@@ -5,6 +5,7 @@ use super::{CLASSES, layer::Layer};
 use crate::{
     cli::BenchLayersArgs,
     commands::{recipe, say},
+    devices::Kind,
     model::{Net, Part},
     render::{Done, Hint},
 };
@@ -57,6 +58,7 @@ pub(super) fn run(args: &BenchLayersArgs) -> Result<Done> {
             format!("pass --towers 1 or --towers {}", config.towers),
         )
     );
+    Kind::Cpu.trains_in(config.train.dtype)?;
     let net = Net::new(&config, CLASSES);
     let threads = usize::from(args.threads);
     let mut cpu = Cpu::new("bench", threads)?;

@@ -10,7 +10,7 @@ use crate::{
     cli::{BenchStepArgs, DeviceKind},
     commands::{recipe, say},
     config::Config,
-    devices::Share,
+    devices::{Kind, Share},
     exchange::Times,
     model::Net,
     render::{Done, Hint},
@@ -84,6 +84,7 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
         compute.gpus.is_empty() && compute.device != DeviceKind::Cuda,
         Hint::new("`bench` measures the CPU", "`alexnet doctor` measures GPUs")
     );
+    Kind::Cpu.trains_in(config.train.dtype)?;
     let share = Share::new(compute.threads, compute.towers, config.towers)?;
     let Share { towers: devices, threads, .. } = share;
     let net = Net::new(&config, CLASSES);
@@ -145,7 +146,9 @@ fn steps<M: Memory>(
         while submitted < warm_up_and_timed.min(step + BATCHES_IN_FLIGHT as u64) {
             let batch = made_up(ring, submitted, config)?;
             let pass = match what {
-                What::Train => Pass::Train { rate: config.train.rate as f32, step: submitted },
+                What::Train => {
+                    Pass::Train { rate: config.train.rate as f32, step: submitted, scale: 1.0 }
+                }
                 What::Infer => Pass::Test,
             };
             towers.submit(batch, pass, false)?;
