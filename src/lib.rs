@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod event;
 pub mod plan;
 pub mod diverged;
+pub mod flat;
 pub mod trainer;
 pub mod progress;
 pub mod supervisor;

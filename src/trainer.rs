@@ -8,14 +8,15 @@ use crate::{
     diverged::Diverged,
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
-    loss_scale::{LEAST, LossScale},
+    flat::Flat,
+    loss_scale::LossScale,
     metrics::{Line, Metrics, means},
     model::Net,
     plan::{Plan, feed_config},
     schedule::Schedule,
     tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
 };
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use gpu::{device::Device, ops::softmax::Score};
 use pipeline::{
     dataset::Split,
@@ -25,11 +26,6 @@ use pipeline::{
     stats::Snapshot,
 };
 use std::{path::PathBuf, sync::Arc, time::Instant};
-
-/// A loss closer than this to ln(classes), in nats, is that of guessing.
-const FLAT_MARGIN: f64 = 0.01;
-/// Steps that the loss is averaged over before it is called flat.
-const FLAT_WINDOW: u64 = 20;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,8 +57,7 @@ struct Trainer<M: Memory> {
     step: u64,
     steps: u64,
     first_step: u64,
-    /// Loss summed over the steps of the window before `flat_after`, and their number.
-    flat: (f64, u64),
+    flat: Flat,
     stored: Option<(u64, PathBuf)>,
     validation: Option<(u64, Score)>,
     labels_crc32: u32,
@@ -121,7 +116,7 @@ pub fn train<D: Device>(
         step,
         steps: train.steps.unwrap_or_else(|| train.epochs.saturating_mul(steps_per_epoch)),
         first_step: step,
-        flat: (0.0, 0),
+        flat: Flat::new(train.flat_after),
         stored: None,
         validation: None,
         labels_crc32: labels_crc32(plan.source.as_ref()),
@@ -229,7 +224,15 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
-            let loss_scale = self.take_answer(outcome.overflowed, loss, rate)?;
+            let loss_scale = self.loss_scale.as_mut().map(|s| s.answer(outcome.overflowed));
+            let overflowed_at = loss_scale.filter(|_| outcome.overflowed);
+            Diverged::step(self.step, loss, overflowed_at, rate)?;
+            if let Some(scale) = overflowed_at {
+                let step = self.step;
+                let text =
+                    format!("step {step}: gradients overflow, the loss was scaled by {scale}");
+                self.events.send(Event::Note(text));
+            }
             self.metrics
                 .write(&Line::Step {
                     step: self.step,
@@ -252,32 +255,13 @@ impl<M: Memory> Trainer<M> {
                 &after,
             ))));
             before = after;
-            let look = self.plan.config.train.flat_after;
-            if loss.is_finite() && self.step <= look && self.step + FLAT_WINDOW > look {
-                self.flat = (self.flat.0 + loss, self.flat.1 + 1);
-            }
+            self.flat.add(self.step, loss);
         }
         let (step, seconds) = (self.step, clock.elapsed().as_secs_f64());
         self.metrics
             .write(&Line::Pipeline { step, seconds, counts: before.since(&began) })
             .context("cannot write the metrics")?;
         Ok(Then::GoOn)
-    }
-
-    /// Whether a gradient of the step overflowed; the scale that it was asked for with, if there is one.
-    fn take_answer(&mut self, overflowed: bool, loss: f64, rate: f32) -> Result<Option<f32>> {
-        let step = self.step;
-        let scale = self.loss_scale.as_mut().map(|scale| scale.answer(overflowed));
-        match scale {
-            Some(scale) if overflowed => {
-                ensure!(scale > LEAST, Diverged::overflowed(step, rate));
-                let text =
-                    format!("step {step}: gradients overflow, the loss was scaled by {scale}");
-                self.events.send(Event::Note(text));
-            }
-            _ => Diverged::loss(loss, format_args!("step {step}"), rate)?,
-        }
-        Ok(scale)
     }
 
     fn report(
@@ -394,14 +378,9 @@ impl<M: Memory> Trainer<M> {
 
     /// Warns, or ends the run, if the loss is still that of guessing when it is time to look.
     fn notice_flat(&mut self) -> Result<()> {
-        let (sum, count) = self.flat;
-        if self.step != self.plan.config.train.flat_after || count == 0 {
+        let Some((loss, guessing)) = self.flat.found(self.step, self.net.classes) else {
             return Ok(());
-        }
-        let (loss, guessing) = (sum / count as f64, (self.net.classes as f64).ln());
-        if (loss - guessing).abs() > FLAT_MARGIN {
-            return Ok(());
-        }
+        };
         let dead = self.towers.dead()?;
         let dead: Vec<_> =
             dead.iter().map(|(name, share)| format!("{name} {:.0} %", share * 100.0)).collect();

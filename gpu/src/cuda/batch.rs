@@ -106,13 +106,13 @@ impl Batch {
         &mut self.overflowed
     }
 
-    /// Whether a gradient of a batch that is done overflowed.
-    pub(super) fn overflowed(&self) -> bool {
-        self.overflowed.iter().any(|byte| *byte != 0)
+    /// What a batch that is done tells beside its score.
+    pub(super) fn taken(&self) -> Taken {
+        let overflowed = self.overflowed.iter().any(|byte| *byte != 0);
+        Taken { seconds: self.seconds(), overflowed }
     }
 
-    /// Seconds of the way there and of the way back of a batch that is done.
-    pub(super) fn seconds(&self) -> Option<[f64; 2]> {
+    fn seconds(&self) -> Option<[f64; 2]> {
         let seconds = |ms: f32| f64::from(ms) * 1e-3;
         let there = self.turned.since_ms(&self.began).ok()?;
         let back = self.done.since_ms(&self.turned).ok()?;
@@ -135,6 +135,15 @@ impl Drop for Batch {
             std::mem::forget(pictures);
         }
     }
+}
+
+/// What a batch tells beside its score.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    /// Of the way there and of the way back.
+    pub(super) seconds: Option<[f64; 2]>,
+    /// A gradient did.
+    pub(super) overflowed: bool,
 }
 
 /// The GPU's side, which one batch has at a time.

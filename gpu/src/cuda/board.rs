@@ -4,7 +4,7 @@
 //! [`progress`](crate::device::Device::progress) tells.
 
 use super::{
-    batch::{Batch, Feed},
+    batch::{Batch, Feed, Taken},
     buffer::Buffer,
     context::{Context, Event},
     graph::{Graphs, Makers},
@@ -52,9 +52,7 @@ pub struct Cuda {
     pub(super) scored: u64,
     pub(super) progress: Progress,
     /// Of the batch whose score was taken last.
-    pub(super) seconds: Option<[f64; 2]>,
-    /// A gradient of that batch did.
-    pub(super) overflowed: bool,
+    pub(super) taken: Taken,
     /// If someone watches.
     pub(super) timeline: Option<Timeline>,
     pub(super) unpacked: u64,
@@ -113,8 +111,7 @@ impl Cuda {
             begun: 0,
             scored: 0,
             progress: Progress::default(),
-            seconds: None,
-            overflowed: false,
+            taken: Taken::default(),
             timeline: None,
             unpacked: 0,
             arrivals,

@@ -219,11 +219,11 @@ impl Device for Cuda {
     }
 
     fn seconds(&mut self) -> Option<[f64; 2]> {
-        self.seconds
+        self.taken.seconds
     }
 
     fn overflowed(&mut self) -> bool {
-        self.overflowed
+        self.taken.overflowed
     }
 
     fn watch(&mut self) -> Result<(), DeviceError> {

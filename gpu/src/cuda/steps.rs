@@ -94,7 +94,8 @@ impl Cuda {
         }
         let (rows, feed, compute) = (batch.scored, &rooms.feed, &self.queues.compute);
         let copied = |to: &mut [u8], from: Ptr| {
-            // SAFETY: both are as long, and the batch is read when it is done only.
+            // SAFETY: scores and flag, below, are as long here and there, and the batch is read when it is done
+            // only.
             unsafe { result::memcpy_dtoh_async(to, from.0, compute.handle()) }
         };
         let scored = match rows {
@@ -144,8 +145,8 @@ impl Cuda {
 
     pub(super) fn take_score(&mut self) -> Score {
         let batch = &self.rooms().batches[self.scored as usize % BATCHES];
-        let (score, seconds, overflowed) = (batch.score(), batch.seconds(), batch.overflowed());
-        (self.seconds, self.overflowed) = (seconds, overflowed);
+        let (score, taken) = (batch.score(), batch.taken());
+        self.taken = taken;
         self.scored += 1;
         score
     }
