@@ -68,8 +68,8 @@ pub struct Meta {
     /// How the layers are computed; empty before there were records.
     #[serde(default)]
     pub algorithms: Algorithms,
-    /// The CPU's instruction set, of which the rounding of sums depends; not told of GPUs, nor before it was
-    /// recorded.
+    /// What the rounding of sums depends on: the CPU's instruction set, or the libraries by which GPUs multiply;
+    /// not told before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
     /// Of gradients that are kept in f16; else absent.

@@ -4,9 +4,9 @@ use crate::{
     cli::{ComputeArgs, DeviceKind},
     config::Dtype,
     log::warn,
-    render::{Hint, Usage},
+    render::{Usage, counted},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
@@ -81,22 +81,14 @@ impl Share {
     ) -> Result<Self> {
         let threads = threads.unwrap_or_else(cores);
         let towers = towers.unwrap_or(if threads >= net_towers { net_towers } else { 1 });
-        ensure!(
-            towers >= 1 && net_towers.is_multiple_of(towers),
-            Hint::new(
-                format!(
-                    "--towers {towers}: the net's {net_towers} cannot be carried by {towers} devices"
-                ),
-                format!("pass --towers 1 or --towers {net_towers}"),
-            )
-        );
-        ensure!(
-            threads >= towers,
-            Hint::new(
-                format!("--threads {threads}: {towers} towers need one each"),
-                "pass --towers 1 to carry the net on one device, or more --threads",
-            )
-        );
+        check_towers(towers, net_towers)?;
+        if threads < towers {
+            return Err(Usage(format!(
+                "--threads {threads}: {towers} towers need one each; pass --towers 1 to carry the net on one \
+                 device, or more --threads"
+            ))
+            .into());
+        }
         Ok(Self { towers, threads, device: Kind::Cpu })
     }
 
@@ -278,7 +270,9 @@ impl Devices {
                 let instead = instead.as_ref().map_or(String::new(), |why| format!("; {why}"));
                 let Share { towers, threads, .. } = share;
                 let by = Level::widest().name(gpu::ops::Dtype::Bf16);
-                format!("device: CPU ({by}), {threads} threads, {towers} tower actors{instead}")
+                let threads = counted(*threads, "thread");
+                let towers = counted(*towers, "tower actor");
+                format!("device: CPU ({by}), {threads}, {towers}{instead}")
             }
             (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
         }
@@ -292,6 +286,20 @@ fn first_usable(found: Found) -> Result<Found, Unusable> {
         Some(Err(error)) => Err(error),
         _ => Ok(found),
     }
+}
+
+/// A net's towers are shared out evenly.
+///
+/// # Errors
+/// If `towers` devices cannot carry `net_towers` so.
+pub fn check_towers(towers: usize, net_towers: usize) -> Result<(), Usage> {
+    if towers >= 1 && net_towers.is_multiple_of(towers) {
+        return Ok(());
+    }
+    Err(Usage(format!(
+        "--towers {towers}: the net's {net_towers} cannot be carried by {towers} devices; pass --towers 1 or \
+         --towers {net_towers}"
+    )))
 }
 
 /// A net is carried by one device, or by one per tower.

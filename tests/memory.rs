@@ -113,6 +113,7 @@ fn nothing_is_allocated_in_a_step() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
         assert_eq!(allocations_of_a_step(2, 1, dtype), 0, "two towers, {dtype:?}");
         assert_eq!(allocations_of_a_step(1, 2, dtype), 0, "two threads, {dtype:?}");
+        assert_eq!(allocations_of_a_step(2, 2, dtype), 0, "two towers of two, {dtype:?}");
     }
     OUTSIDE.set(false);
     let before = ALLOCATIONS.load(Ordering::Relaxed);

@@ -4,6 +4,7 @@ mod bench;
 
 pub use bench::{
     BenchCommand, BenchLayersArgs, BenchPipelineArgs, BenchStageArgs, BenchStepArgs,
+    StepRecipeArgs,
 };
 
 use crate::{
@@ -190,7 +191,7 @@ pub struct ComputeArgs {
     pub gpus: Vec<usize>,
     /// Devices that share the net, 1 or as many as it has towers; the numbers are the same to
     /// rounding [default: one per tower if there are threads enough].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub towers: Option<usize>,
     /// Compute threads, all towers together [default: all cores].
     #[arg(long, value_parser = count(), allow_negative_numbers = true)]

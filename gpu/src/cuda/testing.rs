@@ -117,6 +117,20 @@ pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulat
     }
 }
 
+/// Whether what is as large as in 2012 runs under all schedules and for all numbers, as `cargo xtask ci --full`
+/// has it.
+pub(crate) fn in_full() -> bool {
+    std::env::var_os("ALEXNET_SCHEDULES").is_some_and(|schedules| schedules == "all")
+}
+
+/// Runs a test that is as large as in 2012 under one schedule, or [in full](in_full) under all four.
+pub(crate) fn at_full_size(mut test: impl FnMut(&mut Emulated)) {
+    if emulation() {
+        let schedules = &How::SCHEDULES[..if in_full() { 4 } else { 1 }];
+        schedules.iter().for_each(|how| test(&mut Emulated::new(*how)));
+    }
+}
+
 /// Runs a test under one schedule.
 pub(crate) fn once(test: impl FnOnce(&mut Emulated)) {
     if emulation() {

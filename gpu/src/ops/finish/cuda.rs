@@ -123,8 +123,8 @@ mod tests {
     use super::*;
     use crate::{
         cuda::testing::{
-            Emulated, bound, channels_first, channels_last, noise_as, on_every_schedule, once,
-            rounded,
+            Emulated, at_full_size, bound, channels_first, channels_last, noise_as,
+            on_every_schedule, once, rounded,
         },
         device::Device as _,
         ops::{finish::tests::ops, lrn::Lrn, pool::MaxPool},
@@ -228,7 +228,7 @@ mod tests {
             let pool = MaxPool { channels, height, width, window: 3, stride: 2 };
             let (lrn, pool) = (normalised.then_some(lrn), Some(pool));
             let op = Finish { channels, area, activation: Activation::Relu, lrn, pool };
-            once(|device| agrees(device, &op, 1));
+            at_full_size(|device| agrees(device, &op, 1));
         }
     }
 

@@ -151,7 +151,8 @@ mod tests {
         cuda::{
             launch::StepParams,
             testing::{
-                Emulated, bound, noise_as, on_every_device, on_every_schedule, once, rounded,
+                Emulated, at_full_size, bound, noise_as, on_every_device, on_every_schedule,
+                rounded,
             },
         },
         ops::Dtype,
@@ -231,7 +232,7 @@ mod tests {
                 assert_eq!(device.get_as(numbers, copy), rounded(numbers, &found));
             }
         };
-        if every_schedule { on_every_device(numbers, test) } else { once(test) }
+        if every_schedule { on_every_device(numbers, test) } else { at_full_size(test) }
     }
 
     fn linear(inputs: usize, outputs: usize, before: usize, after: usize) -> Linear {
@@ -273,8 +274,11 @@ mod tests {
         });
     }
 
+    /// The second source of one of two towers.
     #[test]
-    fn fc8_of_2012_agrees_with_the_formulas() {
+    fn fc6_to_fc8_of_2012_agree_with_the_formulas() {
+        agrees(&linear(4608, 2048, 4608, 0), 1, false);
+        agrees(&linear(2048, 2048, 2048, 0), 1, false);
         agrees(&linear(2048, 1000, 2048, 0), 2, false);
     }
 

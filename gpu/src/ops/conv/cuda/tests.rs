@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     cuda::testing::{
-        Emulated, bound, channels_first, channels_last, noise_as, on_every_device, once,
+        Emulated, at_full_size, bound, channels_first, channels_last, in_full, noise_as,
+        on_every_device, once,
     },
     testing::{close, noise, wide},
 };
@@ -213,9 +214,11 @@ fn the_layers_of_2012_agree_with_the_formula() {
     const SUMS: usize = 100;
     let layers = layers_of_2012();
     let in_f32 = layers.iter().map(|op| Operands::new(Numbers::F32, op, 1));
-    // Slower: conv1, conv2 and conv4.
-    let in_halves = [(0, Numbers::Bf16), (1, Numbers::F16), (4, Numbers::Bf16)];
-    let in_halves = in_halves.map(|(i, numbers)| Operands::new(numbers, &layers[i], 1));
+    // Slower: conv1, conv2 and conv4, or all.
+    let some = if in_full() { &[0, 1, 2, 3, 4, 5][..] } else { &[0, 1, 4] };
+    // In turn: numbers of both kinds are multiplied alike.
+    let numbers = |i: usize| if i % 2 == 0 { Numbers::Bf16 } else { Numbers::F16 };
+    let in_halves = some.iter().map(|i| Operands::new(numbers(*i), &layers[*i], 1));
     for operands in in_f32.chain(in_halves) {
         let (op, numbers) = (operands.op, operands.numbers);
         let sums = |pass: Pass, len: usize| -> (usize, Vec<f64>) {
@@ -232,7 +235,7 @@ fn the_layers_of_2012_agree_with_the_formula() {
             *y_i = 2.0 * *y_i + f64::from(operands.b[i * y.0 / operands.area() % op.kernels]);
         }
         let dw = sums(Pass::BackwardWeight, op.w_len());
-        once(|device| {
+        at_full_size(|device| {
             let pictures = op.stride > 1;
             let (x, w, workspace) =
                 if pictures { operands.put_pictures(device) } else { operands.put(device) };
