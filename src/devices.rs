@@ -39,6 +39,21 @@ impl Kind {
     fn is_cpu(&self) -> bool {
         *self == Self::Cpu
     }
+
+    /// Holds that such devices train in `dtype`.
+    ///
+    /// # Errors
+    /// Of the CPU and f16.
+    pub fn trains_in(self, dtype: Dtype) -> Result<()> {
+        if self == Self::Cpu && dtype == Dtype::F16 {
+            return Err(Usage(
+                "the CPU does not train in f16: take --dtype bf16 or f32, or GPUs with --gpus"
+                    .into(),
+            )
+            .into());
+        }
+        Ok(())
+    }
 }
 
 /// How a net is carried. Sums are rounded in an order that depends on it: the same share gives the
@@ -215,6 +230,7 @@ impl Choice {
                 let numbers = match dtype {
                     Dtype::F32 => Numbers::F32,
                     Dtype::Bf16 => Numbers::Bf16,
+                    Dtype::F16 => Numbers::F16,
                 };
                 let open =
                     |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(numbers));

@@ -15,4 +15,5 @@ mod formats;
 mod bad_input;
 mod rules;
 mod emulated;
+mod overflow;
 mod libraries;

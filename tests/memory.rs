@@ -95,7 +95,9 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize 
     for step in 0..WARM_UP + COUNTED {
         let batch = batch(&ring, len);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
-        towers.submit(batch, Pass::Train { rate: 1e-4, step }, false).expect("healthy towers");
+        towers
+            .submit(batch, Pass::Train { rate: 1e-4, step, scale: 1.0 }, false)
+            .expect("healthy towers");
         let (outcome, _) = towers.outcome().expect("healthy towers");
         if step >= WARM_UP {
             fewest = fewest.min(ALLOCATIONS.load(Ordering::Relaxed) - before);

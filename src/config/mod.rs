@@ -45,12 +45,15 @@ pub enum Dtype {
     /// bf16: on GPUs, everywhere; on the CPU where that is faster, in linear layers, and in convolutions that
     /// Winograd does not fit.
     Bf16,
+    /// Half precision of IEEE 754, with a scaled loss: on GPUs only.
+    F16,
 }
 
 impl From<Dtype> for gpu::ops::Dtype {
     fn from(dtype: Dtype) -> Self {
         match dtype {
-            Dtype::F32 => Self::F32,
+            // What was trained in f16 by GPUs, the CPU scores in single precision.
+            Dtype::F32 | Dtype::F16 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
         }
     }

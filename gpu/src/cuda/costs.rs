@@ -26,46 +26,67 @@ use crate::{
 use hostemu::How;
 
 /// Kernel, sectors per needed sector, and cycles of shared memory per needed cycle, at most.
-const LIMITS: [(&str, f64, f64); 41] = [
+const LIMITS: [(&str, f64, f64); 62] = [
     ("activation_bf16", 1.00, 0.00),
+    ("activation_f16", 1.00, 0.00),
     ("activation_f32", 1.00, 0.00),
     ("add_bf16", 1.00, 0.00),
+    ("add_f16", 1.00, 0.00),
     ("add_f32", 1.00, 0.00),
     ("column_sums_bf16", 1.00, 1.00),
+    ("column_sums_f16", 1.00, 1.00),
     ("column_sums_f32", 1.00, 1.00),
     ("conv_backward_data_bf16", 1.00, 1.00),
+    ("conv_backward_data_f16", 1.00, 1.00),
     ("conv_backward_data_f32_64x64", 1.00, 1.03),
     ("conv_backward_weight_bf16", 1.00, 1.00),
+    ("conv_backward_weight_f16", 1.00, 1.00),
     ("conv_backward_weight_f32", 1.00, 1.00),
     ("conv_forward_bf16", 1.00, 1.00),
+    ("conv_forward_f16", 1.00, 1.00),
     ("conv_forward_f32_64x64", 1.00, 1.06),
     ("conv_join_weight", 1.00, 0.00),
     ("dropout_bf16", 1.01, 0.00),
+    ("dropout_f16", 1.01, 0.00),
     ("dropout_f32", 1.35, 0.00),
+    ("find_overflow_f16", 1.00, 0.00),
+    ("find_overflow_f32", 1.00, 0.00),
     ("finish_backward_bf16", 1.44, 1.09),
+    ("finish_backward_f16", 1.44, 1.09),
     ("finish_backward_f32", 1.37, 1.09),
     ("finish_forward_bf16", 1.45, 0.00),
+    ("finish_forward_f16", 1.45, 0.00),
     ("finish_forward_f32", 1.40, 0.00),
     ("join_parts_bf16", 1.00, 0.00),
+    ("join_parts_f16", 1.00, 0.00),
     ("join_parts_f32", 1.00, 0.00),
     ("linear_backward_data_bf16", 1.20, 1.00),
+    ("linear_backward_data_f16", 1.20, 1.00),
     ("linear_backward_data_f32", 1.00, 1.03),
     ("linear_forward_bf16", 1.00, 1.00),
+    ("linear_forward_f16", 1.00, 1.00),
     ("linear_forward_f32", 1.00, 1.06),
     ("linear_update_bf16", 1.10, 1.00),
+    ("linear_update_f16", 1.10, 1.00),
     ("linear_update_f32", 1.00, 1.00),
     ("narrow_bf16", 1.00, 0.00),
+    ("narrow_f16", 1.00, 0.00),
     ("pack_weights_bf16", 1.67, 0.00),
+    ("pack_weights_f16", 1.67, 0.00),
     ("pack_weights_f32", 1.77, 0.00),
     ("pool_taps_bf16", 1.46, 0.00),
+    ("pool_taps_f16", 1.46, 0.00),
     ("pool_taps_f32", 1.40, 0.00),
     ("scale_bf16", 1.00, 0.00),
+    ("scale_f16", 1.00, 0.00),
     ("scale_f32", 1.00, 0.00),
     ("sgd_bf16", 1.00, 0.00),
+    ("sgd_f16", 1.00, 0.00),
     ("sgd_f32", 1.00, 0.00),
     ("softmax_backward_f32", 1.00, 0.00),
     ("softmax_f32", 1.00, 1.00),
     ("space_to_depth_bf16", 1.60, 0.00),
+    ("space_to_depth_f16", 1.60, 0.00),
     ("space_to_depth_f32", 1.43, 0.00),
     ("unpack_weights", 1.89, 0.00),
 ];
@@ -144,6 +165,9 @@ fn linear_layers(numbers: Numbers, device: &mut Emulated, params: Ptr) {
         linear::cuda::bias_backward(numbers, n, op.outputs, 1, dy, db, rooms, sink);
         sgd::cuda::step(numbers, &sgd, op.outputs * op.inputs, v, weights, params, sink);
         numbers::narrow(numbers, op.outputs * op.inputs, w, copy, sink);
+        if numbers != Numbers::Bf16 {
+            sgd::cuda::find_overflow(numbers, n * op.inputs, x, params, sink);
+        }
     });
 }
 

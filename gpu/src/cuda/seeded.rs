@@ -36,12 +36,14 @@ const SUMS: &str = "cuda/sums.cuh";
 const LINEAR: &str = "ops/linear/linear.cu";
 const CONV: &str = "ops/conv/conv.cu";
 const DEPTH: &str = "ops/conv/depth.cu";
+const NUMBERS: &str = "cuda/numbers.cuh";
+const SGD: &str = "ops/sgd/sgd.cu";
 const FINISH: &str = "ops/finish/finish.cu";
 const SOFTMAX: &str = "ops/softmax/softmax.cu";
 const DROPOUT: &str = "ops/dropout/dropout.cu";
 
 #[rustfmt::skip]
-const BUGS: [Bug; 44] = [
+const BUGS: [Bug; 50] = [
     // Barriers and the order of accesses.
     bug("a tile's barrier is missing", TILE, "        __syncthreads();\n", "", "conv::cuda"),
     bug("the two rooms of a tile do not take turns", TILE, "turn ^= 1", "turn ^= 0", "conv::cuda"),
@@ -87,9 +89,16 @@ const BUGS: [Bug; 44] = [
     bug("what is not a number ranks below the label", SOFTMAX, "!(p[k] < of_label)", "p[k] >= of_label", "softmax::cuda"),
     bug("nine rounds of Philox", DROPOUT, "round < 10", "round < 9", "dropout::cuda"),
     bug("the weight moves by the old velocity", "ops/sgd/sgd.cuh", "    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));\n    w = __fadd_rn(w, v);", "    w = __fadd_rn(w, v);\n    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));", "sgd::cuda"),
-    bug("products read the weights of the step before", "ops/sgd/sgd.cu", "copy[i] = narrow<T>(w[i])", "copy[i] = narrow<T>(w[i] - v[i])", "sgd::cuda"),
+    bug("products read the weights of the step before", SGD, "copy[i] = narrow<T>(w[i])", "copy[i] = narrow<T>(w[i] - v[i])", "sgd::cuda"),
     bug("a linear layer's copy is not written", LINEAR, "if (copied(copy)) store4(of_copy, ws);", "", "linear::cuda"),
-    bug("what is added to is taken from the wrong halves", "cuda/numbers.cuh", "v.x << 16), __uint_as_float(v.x & 0xffff0000u)", "v.x & 0xffff0000u), __uint_as_float(v.x << 16)", "conv::cuda"),
+    bug("what is added to is taken from the wrong halves", NUMBERS, "v.x << 16), __uint_as_float(v.x & 0xffff0000u)", "v.x & 0xffff0000u), __uint_as_float(v.x << 16)", "conv::cuda"),
+    bug("what is added to is taken from the wrong f16", NUMBERS, "from_f16((u16)v.x), from_f16((u16)(v.x >> 16))", "from_f16((u16)(v.x >> 16)), from_f16((u16)v.x)", "conv::cuda"),
+    bug("two f16 are stored the wrong way round", NUMBERS, "to_f16x2(low, high)", "to_f16x2(high, low)", "conv::cuda"),
+    // The gradient's scale, and what overflows.
+    bug("the weights move by gradients as they are scaled", "ops/sgd/sgd.cuh", "__fmul_rn(params->rate, params->unscale)", "params->rate", "sgd::cuda"),
+    bug("what is not a number does not overflow", SGD, "!(fabsf(widen(g[i])) < __uint_as_float(0x7f800000))", "fabsf(widen(g[i])) >= __uint_as_float(0x7f800000)", "sgd::cuda"),
+    bug("weights move after an overflow", SGD, "i >= len || params->overflowed", "i >= len", "sgd::cuda"),
+    bug("a linear layer's weights move after an overflow", LINEAR, "if (params->overflowed) return;", "", "linear::cuda"),
 ];
 
 /// Copies the kernels below `from`.

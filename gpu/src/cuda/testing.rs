@@ -168,5 +168,6 @@ pub(crate) fn bound(numbers: Numbers, error: f64) -> f64 {
         + match numbers {
             Numbers::F32 => 0.0,
             Numbers::Bf16 => 1.0 / 256.0,
+            Numbers::F16 => 1.0 / 2048.0,
         }
 }

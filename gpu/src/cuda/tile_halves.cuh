@@ -20,6 +20,7 @@
 #define HALVES_WIDTH 8
 
 DEV void mma(float *d, const u32 *a, const u32 *b, bf16) { mma_bf16(d, a, b); }
+DEV void mma(float *d, const u32 *a, const u32 *b, f16) { mma_f16(d, a, b); }
 
 // An operand with SIDE rows or columns in a tile: what one thread brings of it, and what a warp reads.
 template <class Loader, int SIDE>

@@ -5,7 +5,7 @@ use super::{CLASSES, layer::Layer};
 use crate::{
     cli::BenchLayersArgs,
     commands::{recipe, say},
-    devices::check_towers,
+    devices::{Kind, check_towers},
     model::{Net, Part},
     render::{Done, Hint, counted},
 };
@@ -52,6 +52,7 @@ pub(super) fn run(args: &BenchLayersArgs) -> Result<Done> {
     let config = recipe(&args.recipe.recipe(), "two-tower-2012")?;
     let towers = args.towers.unwrap_or(config.towers);
     check_towers(towers, config.towers)?;
+    Kind::Cpu.trains_in(config.train.dtype)?;
     let net = Net::new(&config, CLASSES);
     let threads = usize::from(args.threads);
     let mut cpu = Cpu::new("bench", threads)?;

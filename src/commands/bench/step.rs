@@ -10,7 +10,7 @@ use crate::{
     cli::BenchStepArgs,
     commands::{recipe, say},
     config::Config,
-    devices::Share,
+    devices::{Kind, Share},
     exchange::Times,
     model::Net,
     render::{Done, counted},
@@ -77,6 +77,7 @@ struct Report {
 /// If the recipe or the devices cannot be used, or a loss is no number.
 pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let config = recipe(&args.recipe.recipe(), "two-tower-2012")?;
+    Kind::Cpu.trains_in(config.train.dtype)?;
     let share = Share::new(args.threads, args.towers, config.towers)?;
     let Share { towers: devices, threads, .. } = share;
     let net = Net::new(&config, CLASSES);
@@ -137,7 +138,9 @@ fn steps<M: Memory>(
         while submitted < warm_up_and_timed.min(step + BATCHES_IN_FLIGHT as u64) {
             let batch = made_up(ring, submitted, config)?;
             let pass = match what {
-                What::Train => Pass::Train { rate: config.train.rate as f32, step: submitted },
+                What::Train => {
+                    Pass::Train { rate: config.train.rate as f32, step: submitted, scale: 1.0 }
+                }
                 What::Infer => Pass::Test,
             };
             towers.submit(batch, pass, false)?;

@@ -252,6 +252,7 @@ struct Patches {
 CONV(f32_64x64, float, 4, 64, 64, MULTIPLY_64X64)
 CONV(f32_128x64, float, 4, 128, 64, MULTIPLY_128X64)
 CONV(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
+CONV(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
 
 // Blocks: x the tiles of taps, y those of kernels, z (group, part of the places). Every part
 // leaves its sums in rooms[group][part][k][u][v][c].
@@ -268,6 +269,7 @@ CONV(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
     }
 CONV_WEIGHT(f32, float, 4, 64, 64, MULTIPLY_64X64)
 CONV_WEIGHT(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
+CONV_WEIGHT(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
 
 // dw from the sums of its parts, added up in their order. A thread per weight of this source.
 KERNEL(256, conv_join_weight, const float *rooms, float *dw, ConvShape s, int parts) {

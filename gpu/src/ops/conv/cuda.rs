@@ -187,13 +187,21 @@ impl Plan {
         Self::new(numbers, op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
     }
 
+    /// Which of a pass's kernels.
+    const fn kernel(&self) -> usize {
+        match (self.tile, self.numbers) {
+            (Tile::Halves, Numbers::F16) => 3,
+            (tile, _) => tile as usize,
+        }
+    }
+
     const fn room_bytes(&self) -> usize {
         tile::room_bytes(self.m, self.n, self.groups, self.parts)
     }
 
     /// One launch, with rows along `x`; then the parts are added up.
     fn multiply(
-        &self, kernels: [&'static str; 3], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
+        &self, kernels: [&'static str; 4], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
         rooms: Ptr, sink: Sink<'_>,
     ) {
         let rooms = if self.parts > 1 { rooms } else { Ptr::NULL };
@@ -201,7 +209,7 @@ impl Plan {
         let rows = self.m.div_ceil(self.tile.rows());
         let grid = [rows, self.n.div_ceil(TILE), self.groups * self.parts];
         let args = Args::new().with(left).with(right).with(finished).with(shape);
-        let kernel = kernels[self.tile as usize];
+        let kernel = kernels[self.kernel()];
         sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
         if self.parts > 1 {
             tile::join(self.numbers, finished, self.groups, self.parts, sink);
@@ -261,7 +269,12 @@ pub fn forward(
     numbers: Numbers, op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr,
     sink: Sink<'_>,
 ) {
-    let kernels = ["conv_forward_f32_64x64", "conv_forward_f32_128x64", "conv_forward_bf16"];
+    let kernels = [
+        "conv_forward_f32_64x64",
+        "conv_forward_f32_128x64",
+        "conv_forward_bf16",
+        "conv_forward_f16",
+    ];
     match x {
         Input::Activations(x) => {
             let plan = Plan::forward(numbers, op, n);
@@ -286,6 +299,7 @@ pub fn backward_data(
         "conv_backward_data_f32_64x64",
         "conv_backward_data_f32_128x64",
         "conv_backward_data_bf16",
+        "conv_backward_data_f16",
     ];
     let plan = Plan::backward_data(numbers, op, n);
     let to = Epilogue::plain(dx);

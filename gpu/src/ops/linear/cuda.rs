@@ -22,7 +22,7 @@ const UPDATE_ROWS: usize = 128;
 const fn rows(numbers: Numbers) -> usize {
     match numbers {
         Numbers::F32 => TILE,
-        Numbers::Bf16 => 2 * TILE,
+        Numbers::Bf16 | Numbers::F16 => 2 * TILE,
     }
 }
 
@@ -92,8 +92,9 @@ pub fn backward_data(
 }
 
 fn multiply(
-    numbers: Numbers, kernels: [&'static str; 2], (n, columns, terms): (usize, usize, usize),
-    [left, w]: [Ptr; 2], to: Epilogue, shape: Shape, workspace: Ptr, sink: Sink<'_>,
+    numbers: Numbers, kernels: [&'static str; Numbers::ALL.len()],
+    (n, columns, terms): (usize, usize, usize), [left, w]: [Ptr; 2], to: Epilogue,
+    shape: Shape, workspace: Ptr, sink: Sink<'_>,
 ) {
     let parts = parts(numbers, n, columns, terms);
     let rooms = if parts > 1 { workspace } else { Ptr::NULL };
@@ -106,8 +107,9 @@ fn multiply(
     }
 }
 
-/// One step of the optimiser by the gradient `dy^T x` of this source's columns of `w`. The learning rate
-/// is that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `sgd`'s. Of halves, `copy` is
+/// One step of the optimiser by the gradient `dy^T x` of this source's columns of `w`, unless one was
+/// [found](crate::ops::sgd::cuda::find_overflow) not to be finite. Learning rate and the gradient's scale are those of
+/// the [`StepParams`](crate::cuda::launch::StepParams) at `params`, not `sgd`'s. Of halves, `copy` is
 /// what products read of the weights, and written too.
 pub fn update(
     numbers: Numbers, op: &Linear, n: usize, [x, dy]: [Ptr; 2], sgd: &Sgd,
@@ -184,6 +186,7 @@ mod tests {
 
     fn product_agrees(numbers: Numbers, op: &Linear, n: usize, every_schedule: bool) {
         const BOUND: f64 = 2e-6;
+        const SCALE: f32 = 4.0; // as if the gradients were as much larger as they ought to be
         let factors = |seed, len| noise_as(numbers, seed, len);
         let (x, w) = (factors(1, n * op.inputs), factors(2, op.outputs * op.weight_inputs));
         let (dy, b, v) = (factors(3, n * op.outputs), noise(4, op.outputs), noise(5, w.len()));
@@ -197,7 +200,7 @@ mod tests {
                 let columns = op.weight_offset..op.weight_offset + op.inputs;
                 let (w, v) = (f64::from(w[i]), f64::from(v[i]));
                 let mine = columns.contains(&(i % op.weight_inputs));
-                if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw[i] } else { v }
+                if mine { 0.9 * v - 0.01 * 0.1 * w - 0.1 * dw[i] / f64::from(SCALE) } else { v }
             })
             .collect();
         let test = |device: &mut Emulated| {
@@ -206,7 +209,7 @@ mod tests {
             let (on_y, on_dx) =
                 (device.unwritten(y.len()), device.unwritten_as(numbers, dx.len()));
             let workspace = device.workspace(workspace_bytes(numbers, op, n));
-            let params = device.params(StepParams::new(0.1, 0, n));
+            let params = device.params(StepParams::new(0.1, 0, n).scaled(SCALE));
             let plain = Epilogue { wide: true, ..Epilogue::plain(on_y) };
             let first = Epilogue { bias: Some(b), ..plain };
             let second = Epilogue { accumulate: true, relu: true, ..plain };
@@ -246,6 +249,29 @@ mod tests {
         agrees(&linear(300, 68, 8, 4), 3, true);
         agrees(&linear(296, 72, 8, 16), 24, true);
         agrees(&linear(67, 133, 1, 0), 66, true);
+    }
+
+    #[test]
+    fn after_an_overflow_no_weight_moves() {
+        let (op, n) = (linear(20, 9, 4, 4), 3);
+        let len = op.outputs * op.weight_inputs;
+        let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
+        on_every_device(Numbers::F16, |device| {
+            for numbers in Numbers::ALL {
+                let operands = [n * op.inputs, n * op.outputs, len];
+                let [x, dy, copy] =
+                    operands.map(|len| device.put_as(numbers, &noise_as(numbers, 1, len)));
+                let before = [noise(2, len), noise(3, len), device.get_as(numbers, copy)];
+                let [v, w] = [0, 1].map(|i| device.put(&before[i]));
+                let params = StepParams { overflowed: 1, ..StepParams::new(0.1, 0, n) };
+                let params = device.params(params);
+                device.run(|sink| {
+                    update(numbers, &op, n, [x, dy], &sgd, [v, w, copy], params, sink);
+                });
+                let after = [device.get(v), device.get(w), device.get_as(numbers, copy)];
+                assert_eq!(after, before, "{numbers:?}");
+            }
+        });
     }
 
     /// The second source of one of two towers.

@@ -68,6 +68,7 @@ struct Step {
     }                                                                                           \
     KERNEL(TILE_THREADS, linear_update_##name, const T *x, const T *dy, float *v, float *w,     \
            T *copy, LinearShape s, float momentum, float decay, const StepParams *params) {     \
+        if (params->overflowed) return;                                                         \
         const Rates rates = rates_of(momentum, decay, params);                                  \
         T *const of_source = copied(copy) ? copy + s.offset : copy;                             \
         const Step<T> step{v + s.offset, w + s.offset, of_source,                               \
@@ -79,3 +80,4 @@ struct Step {
     }
 LINEAR(f32, float, 4, 64, 64, MULTIPLY_64X64, 128, MULTIPLY_128X64)
 LINEAR(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves, HALVES_M, multiply_halves)
+LINEAR(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves, HALVES_M, multiply_halves)
