@@ -217,7 +217,7 @@ fn the_layers_of_2012_agree_with_the_formula() {
     // Slower: conv1, conv2 and conv4, or all.
     let some = if in_full() { &[0, 1, 2, 3, 4, 5][..] } else { &[0, 1, 4] };
     // In turn: numbers of both kinds are multiplied alike.
-    let numbers = |i: usize| if i % 2 == 0 { Numbers::Bf16 } else { Numbers::F16 };
+    let numbers = |i: usize| if i.is_multiple_of(2) { Numbers::Bf16 } else { Numbers::F16 };
     let in_halves = some.iter().map(|i| Operands::new(numbers(*i), &layers[*i], 1));
     for operands in in_f32.chain(in_halves) {
         let (op, numbers) = (operands.op, operands.numbers);
