@@ -19,7 +19,7 @@ pub const LEAST: f32 = 1.0;
 /// Steps in a row without an overflow that double it.
 const GOOD_STEPS: u32 = 2000;
 /// A step's answer counts for the one that is asked for so many steps later: by then it is there.
-const DELAY: usize = BATCHES_IN_FLIGHT;
+pub const DELAY: usize = BATCHES_IN_FLIGHT;
 
 /// The scale, and what it depends on: of powers of two, so that nothing is rounded by it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
