@@ -237,11 +237,14 @@ fn flags_that_make_no_sense_exit_with_what_to_pass_instead() {
     fails(&mut bench.alexnet(&["run", "--gpus", "0,1,2"]), 2, &says);
     fails(&mut bench.alexnet(&["run", "--preset", "resnet"]), 1, &["no preset resnet", "demo"]);
     fails(&mut bench.alexnet(&["run", "--batch", "0"]), 1, &["batch = 0"]);
-    fails(
-        &mut bench.alexnet(&["run", "--towers", "3"]),
-        1,
-        &["--towers 3", "hint: pass --towers 1"],
-    );
+    for command in [&["run"][..], &["bench", "train"], &["bench", "layers"]] {
+        let mut command = bench.alexnet(command);
+        fails(command.args(["--towers", "3"]), 2, &["--towers 3", "pass --towers 1"]);
+    }
+    let says = ["--threads 1: 2 towers need one each"];
+    fails(&mut bench.alexnet(&["run", "--threads", "1", "--towers", "2"]), 2, &says);
+    let mut command = bench.alexnet(&["bench", "layers", "conv1", "--batch", "4000000"]);
+    fails(&mut command, 1, &["bench has no room"]);
     fails(&mut bench.alexnet(&["run", "--epochs", "1", "--steps", "1"]), 2, &["--steps"]);
     fails(&mut bench.alexnet(&["run", "--checkpoint-every", "0"]), 2, &["--checkpoint-every"]);
     for flag in ["--workers", "--threads"] {
