@@ -30,6 +30,9 @@ const fn bug(
     Bug { what, file, from, to, tests }
 }
 
+/// Bugs that are tried at a time: each takes up to 2 GiB of the compiler's memory.
+const JOBS_MAX: usize = 8;
+
 const TILE: &str = "cuda/tile_f32.cuh";
 const HALVES: &str = "cuda/tile_halves.cuh";
 const SUMS: &str = "cuda/sums.cuh";
@@ -216,15 +219,20 @@ fn nothing_is_undefined_in_cpp() {
 #[expect(clippy::print_stderr, reason = "the list is the result")]
 fn every_seeded_bug_is_found() {
     with_emulation("seeded", |folder| {
-        let missed = BUGS.par_iter().enumerate().filter_map(|(number, bug)| {
-            if let Some(reason) = found(bug, &folder.join(format!("bug-{number}"))) {
-                eprintln!("found: {} | {} | {reason}", bug.what, bug.file);
-                return None;
-            }
-            eprintln!("MISSED: {} | {}", bug.what, bug.file);
-            Some(bug.what)
-        });
-        let missed: Vec<_> = missed.collect();
+        let missed = || -> Vec<&str> {
+            let missed = BUGS.par_iter().enumerate().filter_map(|(number, bug)| {
+                if let Some(reason) = found(bug, &folder.join(format!("bug-{number}"))) {
+                    eprintln!("found: {} | {} | {reason}", bug.what, bug.file);
+                    return None;
+                }
+                eprintln!("MISSED: {} | {}", bug.what, bug.file);
+                Some(bug.what)
+            });
+            missed.collect()
+        };
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().expect("threads");
+        let missed = pool.install(missed);
         assert!(missed.is_empty(), "not found: {missed:?}");
     });
 }
