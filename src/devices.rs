@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
-        Cuda, Numbers, Setup,
+        Cuda, Setup,
         libraries::{self, Tuning},
+        numbers::TF32_FROM,
         probe::{Found, Unusable, probe},
     },
 };
@@ -212,20 +213,34 @@ impl Choice {
         }
     }
 
+    /// Whether the devices compute in `dtype`.
+    ///
+    /// # Errors
+    /// For tf32, which neither CPUs nor the first GPUs have.
+    pub fn check(&self, dtype: Dtype) -> Result<()> {
+        match self {
+            Self::Cpu { .. } => check_cpu(dtype),
+            Self::Cuda { found, gpus } if dtype == Dtype::Tf32 => {
+                let mut all = gpus.iter().filter_map(|gpu| found.gpus.get(*gpu));
+                all.find(|gpu| gpu.capability < TF32_FROM).map_or(Ok(()), |old| {
+                    Err(no_tf32(&format!("GPU {}, {},", old.index, old.name)))
+                })
+            }
+            Self::Cuda { .. } => Ok(()),
+        }
+    }
+
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
-    /// If one cannot be opened.
+    /// If one cannot be opened, or computes no such numbers.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
+        self.check(dtype)?;
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
-                let numbers = match dtype {
-                    Dtype::F32 => Numbers::F32,
-                    Dtype::Bf16 => Numbers::Bf16,
-                };
                 let open =
-                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(numbers));
+                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(dtype.into()));
                 let opened = gpus.iter().map(open);
                 let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
                 Ok(Devices::Cuda(opened))
@@ -267,6 +282,23 @@ impl Devices {
             (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
         }
     }
+}
+
+/// Whether CPUs compute in `dtype`.
+///
+/// # Errors
+/// For tf32.
+pub fn check_cpu(dtype: Dtype) -> Result<()> {
+    if dtype == Dtype::Tf32 { Err(no_tf32("the CPU")) } else { Ok(()) }
+}
+
+fn no_tf32(who: &str) -> anyhow::Error {
+    let (major, minor) = TF32_FROM;
+    Usage(format!(
+        "dtype tf32: {who} has none, only GPUs from compute capability {major}.{minor} on do: take \
+         --dtype f32"
+    ))
+    .into()
 }
 
 /// Those that are found, if any of them is of use.

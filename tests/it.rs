@@ -16,3 +16,4 @@ mod bad_input;
 mod rules;
 mod emulated;
 mod libraries;
+mod tiles;

@@ -4,6 +4,7 @@ use super::{run::same_classes, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::EvalArgs,
+    config::Dtype,
     devices::{Choice, Devices},
     evaluate::evaluate,
     log::remark,
@@ -70,7 +71,10 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     checkpoint.meta.algorithms.apply(&mut net)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
     feed.mean = Some(checkpoint.mean.clone());
-    let score = match Choice::new(compute, config.towers)?.open(config.train.dtype)? {
+    let choice = Choice::new(compute, config.towers)?;
+    // What was trained in tf32 is in f32, and may be scored in it.
+    let dtype = choice.check(config.train.dtype).map_or(Dtype::F32, |()| config.train.dtype);
+    let score = match choice.open(dtype)? {
         Devices::Cpu(cpus) => score(cpus, &net, &checkpoint, &source, &feed),
         Devices::Cuda(gpus) => score(gpus, &net, &checkpoint, &source, &feed),
     }?;

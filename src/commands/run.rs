@@ -40,6 +40,9 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     // What is wrong with the flags is told before anything is made.
     let compute = &args.compute;
     let mut choice = Choice::new(compute, config.towers)?;
+    if !args.resume {
+        choice.check(config.train.dtype)?;
+    }
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
     let stored = run.config(); // only a resumed run has one

@@ -45,12 +45,26 @@ pub enum Dtype {
     /// bf16: on GPUs, everywhere; on the CPU where that is faster, in linear layers, and in convolutions that
     /// Winograd does not fit.
     Bf16,
+    /// Single precision in memory, tf32 in products: on GPUs from compute capability 8.0 on only.
+    Tf32,
 }
 
-impl From<Dtype> for gpu::ops::Dtype {
+/// As GPUs compute it.
+impl From<Dtype> for gpu::cuda::Numbers {
     fn from(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+            Dtype::Tf32 => Self::Tf32,
+        }
+    }
+}
+
+/// As CPUs compute it.
+impl From<Dtype> for gpu::ops::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 | Dtype::Tf32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
         }
     }

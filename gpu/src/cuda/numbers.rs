@@ -1,8 +1,12 @@
 //! The numbers that a GPU keeps activations in, and multiplies.
 
-use super::launch::{Args, Launch, Ptr, Sink};
+use super::{
+    images::Capability,
+    launch::{Args, Launch, Ptr, Sink},
+};
 
-/// What activations and their gradients are in a GPU's memory, on their way between GPUs and in products.
+/// What activations and their gradients are in a GPU's memory and on their way between GPUs, and what products
+/// multiply.
 /// Sums, weights, velocities, biases, logits and the gradients of weights are `f32` whichever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Numbers {
@@ -12,7 +16,13 @@ pub enum Numbers {
     /// bf16, seven bits after the leading one, rounded to nearest even: half the bytes. Products read a copy
     /// of the weights that is rounded so, once a step.
     Bf16,
+    /// `f32`, which products round to tf32, ten bits after the leading one, ties away from zero, as they read it:
+    /// on tensor cores, from [`TF32_FROM`] on.
+    Tf32,
 }
+
+/// The first devices whose tensor cores multiply tf32.
+pub const TF32_FROM: Capability = (8, 0);
 
 /// The kernels that are there for all numbers, by their common name.
 macro_rules! kernels {
@@ -23,13 +33,29 @@ macro_rules! kernels {
 pub(crate) use kernels;
 
 impl Numbers {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+    /// All that products multiply.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Tf32];
+    /// All that memory holds.
+    pub const IN_MEMORY: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// What memory holds of them.
+    #[must_use]
+    pub const fn in_memory(self) -> Self {
+        match self {
+            Self::F32 | Self::Tf32 => Self::F32,
+            Self::Bf16 => Self::Bf16,
+        }
+    }
+
+    /// Whether products read a copy of the weights, which are `f32`.
+    pub const fn copies_weights(self) -> bool {
+        matches!(self, Self::Bf16)
+    }
 
     /// Bytes of a number.
     pub const fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::Tf32 => 4,
             Self::Bf16 => 2,
         }
     }
@@ -39,18 +65,19 @@ impl Numbers {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Tf32 => "tf32",
         }
     }
 
     /// Of `kernels!`, the one for these.
-    pub(crate) const fn of<const N: usize>(self, kernels: [&'static str; N]) -> &'static str {
-        kernels[self as usize]
+    pub(crate) const fn of(self, kernels: [&'static str; 2]) -> &'static str {
+        kernels[self.in_memory() as usize]
     }
 
     /// `values` as memory holds them.
     pub(crate) fn narrow(self, values: &[f32]) -> Vec<u8> {
         match self {
-            Self::F32 => bytemuck::cast_slice(values).to_vec(),
+            Self::F32 | Self::Tf32 => bytemuck::cast_slice(values).to_vec(),
             Self::Bf16 => values.iter().flat_map(|x| to_bf16(*x).to_ne_bytes()).collect(),
         }
     }
@@ -58,7 +85,7 @@ impl Numbers {
     /// The way back.
     pub(crate) fn widen(self, bytes: &[u8], values: &mut [f32]) {
         match self {
-            Self::F32 => bytemuck::cast_slice_mut(values).copy_from_slice(bytes),
+            Self::F32 | Self::Tf32 => bytemuck::cast_slice_mut(values).copy_from_slice(bytes),
             Self::Bf16 => {
                 for (value, half) in values.iter_mut().zip(bytes.chunks_exact(2)) {
                     let bits = u16::from_ne_bytes([half[0], half[1]]);
@@ -80,7 +107,7 @@ const fn to_bf16(x: f32) -> u16 {
 
 /// `halves` = `len` floats at `floats`, as products read them.
 pub(super) fn narrow(numbers: Numbers, len: usize, floats: Ptr, halves: Ptr, sink: Sink<'_>) {
-    if numbers != Numbers::F32 {
+    if numbers.copies_weights() {
         let args = Args::new().with(floats).with(halves).with(len as u64);
         sink(Launch::each("narrow_bf16", len, 256, args));
     }

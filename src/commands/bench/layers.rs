@@ -5,6 +5,7 @@ use super::{CLASSES, layer::Layer};
 use crate::{
     cli::BenchLayersArgs,
     commands::{recipe, say},
+    devices::check_cpu,
     model::{Net, Part},
     render::{Done, Hint},
 };
@@ -49,6 +50,7 @@ struct Measured {
 /// If the recipe cannot be used, there is no such layer, or a pass is computed wrongly.
 pub(super) fn run(args: &BenchLayersArgs) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
+    check_cpu(config.train.dtype)?;
     let towers = args.towers.unwrap_or(config.towers);
     ensure!(
         towers >= 1 && config.towers.is_multiple_of(towers),

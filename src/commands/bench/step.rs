@@ -10,7 +10,7 @@ use crate::{
     cli::{BenchStepArgs, DeviceKind},
     commands::{recipe, say},
     config::Config,
-    devices::Share,
+    devices::{Share, check_cpu},
     exchange::Times,
     model::Net,
     render::{Done, Hint},
@@ -79,6 +79,7 @@ struct Report {
 /// If the recipe or the devices cannot be used, or a loss is no number.
 pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
     let config = recipe(&args.recipe, "two-tower-2012")?;
+    check_cpu(config.train.dtype)?;
     let compute = &args.compute;
     ensure!(
         compute.gpus.is_empty() && compute.device != DeviceKind::Cuda,
