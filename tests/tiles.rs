@@ -4,7 +4,7 @@
 use crate::{
     emulated::{demo, losses, losses_apart, tiny, weights_apart},
     emulator::Emulator,
-    program::{Bench, fails, stderr, succeeds},
+    program::{Bench, checkpoints, fails, stderr, succeeds},
 };
 
 /// The lines of a table of timings, less its first one, and of these what stands after the last tab.
@@ -31,7 +31,9 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
         let apart = weights_apart(&bench.path(a), &bench.path(b));
         assert!(apart.iter().all(|weights| weights.0 == 0.0), "{a} and {b}: {apart:?}");
     };
-    for dtype in ["f32", "bf16", "tf32"] {
+    for (dtype, tile) in
+        [("f32", "own 128x128"), ("bf16", "own 64x64"), ("tf32", "own 128x128")]
+    {
         let plain = format!("{dtype}-plain");
         run(&plain, dtype, &[]);
         assert!(!bench.path(&plain).join("tuning.txt").exists(), "nothing is timed unasked");
@@ -42,19 +44,17 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
         assert!(ways(&record).iter().all(|way| way.starts_with("own")), "{record}");
         assert!(record.contains(&format!("compute_80.ptx, {dtype}\tconv")), "{record}");
         assert!(record.contains("BackwardWeight"), "{record}");
-        // By each tile, as if it had been the fastest, from a cache and from a run's own record.
-        for tile in ["own 64x64", "own 128x64", "own 128x128"] {
-            let (first, rest) = record.split_once('\n').expect("a first line");
-            let rest = rest.lines().filter_map(|line| line.rsplit_once('\t'));
-            let rest: String = rest.map(|(what, _)| format!("{what}\t{tile}\n")).collect();
-            let by_tile = format!("{first}\n{rest}");
-            std::fs::write(&cache, &by_tile).expect("room");
-            let out = format!("{dtype}-{}", tile.replace(' ', "-"));
-            run(&out, dtype, &["--tune", "--steps", "3"]);
-            assert_eq!(kept(&out), by_tile);
-            run(&out, dtype, &["--resume"]);
-            same_bits(&plain, &out);
-        }
+        // By one tile, as if it had been the fastest, from a cache and then from the run's own record.
+        let (first, rest) = record.split_once('\n').expect("a first line");
+        let rest = rest.lines().filter_map(|line| line.rsplit_once('\t'));
+        let rest: String = rest.map(|(what, _)| format!("{what}\t{tile}\n")).collect();
+        let by_tile = format!("{first}\n{rest}");
+        std::fs::write(&cache, &by_tile).expect("room");
+        let taken = format!("{dtype}-taken");
+        run(&taken, dtype, &["--tune", "--steps", "3"]);
+        assert_eq!(kept(&taken), by_tile);
+        run(&taken, dtype, &["--resume"]);
+        same_bits(&plain, &taken);
         std::fs::remove_file(&cache).expect("a cache");
     }
     assert_ne!(losses(&bench.path("f32-plain")), losses(&bench.path("tf32-plain")));
@@ -122,9 +122,12 @@ fn tf32_is_refused_where_it_is_not_there() {
     fails(emulator.on(&mut command, &[("CAPABILITY", "7.5")]), 2, &says);
     let mut command = bench.alexnet(&["bench", "layers", "fc6", "--dtype", "tf32"]);
     fails(&mut command, 2, &["dtype tf32: the CPU has none"]);
-    // What was trained in it is scored where it is not there.
+    // What was trained in it is scored in f32.
     let mut command = tiny(&bench, "run", &["--gpus", "0", "--dtype", "tf32", "--steps", "1"]);
     succeeds(emulator.on(&mut command, &[]));
+    let newest = checkpoints(&bench.path("run")).pop().expect("a checkpoint");
+    let mut command = bench.alexnet(&["eval", "--device", "cpu", "--data", "shards"]);
+    succeeds(command.arg("--checkpoint").arg(newest));
 }
 
 #[test]

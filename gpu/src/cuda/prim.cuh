@@ -13,9 +13,10 @@ typedef unsigned long long u64;
 #define DEV static __device__ __forceinline__
 #define DEV_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
-// A kernel for blocks of at most `threads` threads.
+// A kernel for blocks of at most `threads` threads, one or more to a multiprocessor: without the 1, ptxas spills
+// some kernel's registers to fit one block more.
 #define KERNEL(threads, name, ...) \
-    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+    extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
 // Shared memory whose size the launch gives; at most one per kernel.
 #define DYNAMIC_SHARED(T, name)                                   \
     extern __shared__ __align__(16) unsigned char name##_bytes[]; \
