@@ -6,7 +6,7 @@
 
 use crate::{
     algorithms::Algorithms, config::Config, devices::Share, files::write_whole,
-    schedule::Schedule, weights::Tensor,
+    loss_scale::LossScale, schedule::Schedule, weights::Tensor,
 };
 use pipeline::{
     dataset::{Class, Split},
@@ -68,10 +68,13 @@ pub struct Meta {
     /// How the layers are computed; empty before there were records.
     #[serde(default)]
     pub algorithms: Algorithms,
-    /// The CPU's instruction set, of which the rounding of sums depends; not told of GPUs, nor before it was
-    /// recorded.
+    /// What the rounding of sums depends on: the CPU's instruction set, or the libraries by which GPUs multiply;
+    /// not told before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// Of gradients that are kept in f16; else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Of the number of samples of each split and all their labels, little endian: whether two data sets
@@ -262,6 +265,7 @@ mod tests {
                 labels_crc32: 5,
                 algorithms: Algorithms::of(&crate::model::Net::new(&config, 3)),
                 instructions: Some("avx2".into()),
+                loss_scale: Some(LossScale::default()),
                 config,
             },
         }

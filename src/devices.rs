@@ -4,16 +4,16 @@ use crate::{
     cli::{ComputeArgs, DeviceKind},
     config::Dtype,
     log::warn,
-    render::{Hint, Usage},
+    render::{Usage, counted},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
         Cuda, Setup,
         libraries::{self, Tuning},
         numbers::TF32_FROM,
-        probe::{Found, Unusable, probe},
+        probe::{Found, Gpu, Unusable, probe},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,22 @@ impl Kind {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     fn is_cpu(&self) -> bool {
         *self == Self::Cpu
+    }
+
+    /// Holds that such devices train in `dtype`.
+    ///
+    /// # Errors
+    /// Of the CPU, and f16 or tf32.
+    pub fn trains_in(self, dtype: Dtype) -> Result<()> {
+        let take = match dtype {
+            Dtype::F16 => "the CPU does not train in f16: take --dtype bf16 or f32",
+            Dtype::Tf32 => "the CPU does not train in tf32: take --dtype f32",
+            Dtype::F32 | Dtype::Bf16 => return Ok(()),
+        };
+        match self {
+            Self::Cpu => Err(Usage(format!("{take}, or GPUs with --gpus")).into()),
+            Self::Cuda => Ok(()),
+        }
     }
 }
 
@@ -67,22 +83,14 @@ impl Share {
     ) -> Result<Self> {
         let threads = threads.unwrap_or_else(cores);
         let towers = towers.unwrap_or(if threads >= net_towers { net_towers } else { 1 });
-        ensure!(
-            towers >= 1 && net_towers.is_multiple_of(towers),
-            Hint::new(
-                format!(
-                    "--towers {towers}: the net's {net_towers} cannot be carried by {towers} devices"
-                ),
-                format!("pass --towers 1 or --towers {net_towers}"),
-            )
-        );
-        ensure!(
-            threads >= towers,
-            Hint::new(
-                format!("--threads {threads}: {towers} towers need one each"),
-                "pass --towers 1 to carry the net on one device, or more --threads",
-            )
-        );
+        check_towers(towers, net_towers)?;
+        if threads < towers {
+            return Err(Usage(format!(
+                "--threads {threads}: {towers} towers need one each; pass --towers 1 to carry the net on one \
+                 device, or more --threads"
+            ))
+            .into());
+        }
         Ok(Self { towers, threads, device: Kind::Cpu })
     }
 
@@ -213,29 +221,37 @@ impl Choice {
         }
     }
 
-    /// Whether the devices compute in `dtype`.
+    /// Holds that they train in `dtype`.
     ///
     /// # Errors
-    /// For tf32, which neither CPUs nor the first GPUs have.
-    pub fn check(&self, dtype: Dtype) -> Result<()> {
-        match self {
-            Self::Cpu { .. } => check_cpu(dtype),
-            Self::Cuda { found, gpus } if dtype == Dtype::Tf32 => {
-                let mut all = gpus.iter().filter_map(|gpu| found.gpus.get(*gpu));
-                all.find(|gpu| gpu.capability < TF32_FROM).map_or(Ok(()), |old| {
-                    Err(no_tf32(&format!("GPU {}, {},", old.index, old.name)))
-                })
-            }
-            Self::Cuda { .. } => Ok(()),
-        }
+    /// Of f16 and tf32, which not all devices have.
+    pub fn trains_in(&self, dtype: Dtype) -> Result<()> {
+        self.share().device.trains_in(dtype)?;
+        self.has(dtype)
+    }
+
+    /// Holds that no GPU is too old for `dtype`.
+    fn has(&self, dtype: Dtype) -> Result<()> {
+        let Self::Cuda { found, gpus } = self else { return Ok(()) };
+        let too_old = |gpu: &&Gpu| dtype == Dtype::Tf32 && gpu.capability < TF32_FROM;
+        let Some(old) = gpus.iter().filter_map(|gpu| found.gpus.get(*gpu)).find(too_old) else {
+            return Ok(());
+        };
+        let (major, minor) = TF32_FROM;
+        Err(Usage(format!(
+            "GPU {}, {}, does not multiply tf32, which begins with compute capability {major}.{minor}: take \
+             --dtype f32",
+            old.index, old.name
+        ))
+        .into())
     }
 
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
-    /// If one cannot be opened, or computes no such numbers.
+    /// If one cannot be opened, or is too old for `dtype`.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
-        self.check(dtype)?;
+        self.has(dtype)?;
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
@@ -277,28 +293,13 @@ impl Devices {
                 let instead = instead.as_ref().map_or(String::new(), |why| format!("; {why}"));
                 let Share { towers, threads, .. } = share;
                 let by = Level::widest().name(gpu::ops::Dtype::Bf16);
-                format!("device: CPU ({by}), {threads} threads, {towers} tower actors{instead}")
+                let threads = counted(*threads, "thread");
+                let towers = counted(*towers, "tower actor");
+                format!("device: CPU ({by}), {threads}, {towers}{instead}")
             }
             (Self::Cpu(cpus), _) => format!("device: {} CPUs", cpus.len()),
         }
     }
-}
-
-/// Whether CPUs compute in `dtype`.
-///
-/// # Errors
-/// For tf32.
-pub fn check_cpu(dtype: Dtype) -> Result<()> {
-    if dtype == Dtype::Tf32 { Err(no_tf32("the CPU")) } else { Ok(()) }
-}
-
-fn no_tf32(who: &str) -> anyhow::Error {
-    let (major, minor) = TF32_FROM;
-    Usage(format!(
-        "dtype tf32: {who} has none, only GPUs from compute capability {major}.{minor} on do: take \
-         --dtype f32"
-    ))
-    .into()
 }
 
 /// Those that are found, if any of them is of use.
@@ -308,6 +309,20 @@ fn first_usable(found: Found) -> Result<Found, Unusable> {
         Some(Err(error)) => Err(error),
         _ => Ok(found),
     }
+}
+
+/// A net's towers are shared out evenly.
+///
+/// # Errors
+/// If `towers` devices cannot carry `net_towers` so.
+pub fn check_towers(towers: usize, net_towers: usize) -> Result<(), Usage> {
+    if towers >= 1 && net_towers.is_multiple_of(towers) {
+        return Ok(());
+    }
+    Err(Usage(format!(
+        "--towers {towers}: the net's {net_towers} cannot be carried by {towers} devices; pass --towers 1 or \
+         --towers {net_towers}"
+    )))
 }
 
 /// A net is carried by one device, or by one per tower.

@@ -1,6 +1,6 @@
 //! Training that has left the finite numbers: nothing of it is stored.
 
-use crate::weights::Tensor;
+use crate::{loss_scale::LEAST, weights::Tensor};
 use std::fmt::Display;
 
 /// What is no finite number any more, and at which learning rate.
@@ -21,6 +21,24 @@ impl Diverged {
             return Ok(());
         }
         Err(Self { rate, what: format!("the loss of {what} is {loss}") })
+    }
+
+    /// Holds training step `step` to a finite loss, or, if its gradients overflowed, to a loss that was scaled and may
+    /// be scaled less.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn step(
+        step: u64, loss: f64, overflowed_at: Option<f32>, rate: f32,
+    ) -> Result<(), Self> {
+        match overflowed_at {
+            None => Self::loss(loss, format_args!("step {step}"), rate),
+            Some(scale) if scale > LEAST => Ok(()),
+            Some(_) => Err(Self {
+                rate,
+                what: format!("gradients of step {step} are too large for f16"),
+            }),
+        }
     }
 
     /// Holds all weights and velocities to being finite.

@@ -3,7 +3,7 @@
 use crate::{exchange::Times, files::write_whole};
 use gpu::ops::softmax::Score;
 use pipeline::stats::Snapshot;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -28,7 +28,8 @@ pub enum Line {
         step: u64,
         /// Which pass over the training set, from 0.
         epoch: u64,
-        /// Mean cross-entropy, nats.
+        /// Mean cross-entropy, nats; `null` if it is none, in a step that overflowed.
+        #[serde(deserialize_with = "or_nan")]
         loss: f64,
         /// Share of the batch whose label came first.
         top1: f64,
@@ -36,6 +37,12 @@ pub enum Line {
         top5: f64,
         /// Learning rate.
         rate: f32,
+        /// By how much the loss was scaled; of f16 only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loss_scale: Option<f32>,
+        /// Steps that overflowed so far, this one included; of f16 only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overflows: Option<u64>,
         /// Images a second, by the clock, since the step before.
         images_per_second: f64,
         /// Where the step's time went, mean over the towers.
@@ -65,6 +72,11 @@ pub enum Line {
         /// Images scored.
         images: usize,
     },
+}
+
+/// JSON has no number that is none, and `null` in its place.
+fn or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl Line {
@@ -172,6 +184,8 @@ mod tests {
             top1: 0.1,
             top5: 0.5,
             rate: 0.01,
+            loss_scale: None,
+            overflows: None,
             images_per_second: 100.0,
             seconds: Times::default(),
         }

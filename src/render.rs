@@ -24,6 +24,11 @@ pub enum Done {
     Interrupted,
 }
 
+/// `1 thread`, `2 threads`.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Bad usage that only shows when the net is known.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -3,7 +3,7 @@
 use crate::{
     checkpoint::{Checkpoint, CheckpointError},
     config::Config,
-    files::{sync_folder, write_whole},
+    files::{name_again, sync_folder, write_whole},
 };
 use std::{
     fs::{self, File, TryLockError},
@@ -12,6 +12,7 @@ use std::{
 };
 
 const SUFFIX: &str = ".safetensors";
+const BEST: &str = "best.safetensors";
 
 /// A run's folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +69,6 @@ impl Drop for RunDir {
             let _ = fs::remove_dir(&self.path); // so here
         }
     }
-}
-
-/// Gives a checkpoint a second name, or a copy where the file system has no links.
-fn keep_best(path: &Path, folder: &Path) -> io::Result<()> {
-    let (best, beside) = (folder.join(format!("best{SUFFIX}")), folder.join("best.partial"));
-    // What a run that was killed here left may be a link: a copy would overwrite its other name.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    if fs::hard_link(path, &beside).is_err() {
-        fs::copy(path, &beside)?;
-    }
-    fs::rename(beside, best)
 }
 
 /// The step that a checkpoint's file name says; `None` of files that no run wrote.
@@ -173,24 +160,29 @@ impl RunDir {
     ) -> Result<PathBuf, CheckpointError> {
         let folder = self.path.join("checkpoints");
         let path = folder.join(format!("step-{:09}{SUFFIX}", checkpoint.meta.step));
-        checkpoint.store(&path)?;
+        let cannot = |source| CheckpointError::Write { path: path.clone(), source };
+        if best {
+            // The best one first: a run that is killed in between goes on from the step before, and comes here
+            // again.
+            let best = folder.join(BEST);
+            checkpoint.store(&best)?;
+            name_again(&best, &path).map_err(cannot)?;
+        } else {
+            checkpoint.store(&path)?;
+        }
         let housekeeping = || -> io::Result<()> {
-            if best {
-                keep_best(&path, &folder)?;
-            }
             let mut steps = self.steps()?;
             steps.truncate(steps.len().saturating_sub(keep.max(1)));
             steps.iter().try_for_each(fs::remove_file)?;
             sync_folder(&path)
         };
-        housekeeping()
-            .map_err(|source| CheckpointError::Write { path: path.clone(), source })?;
+        housekeeping().map_err(cannot)?;
         Ok(path)
     }
 
     /// The checkpoint of the best validation error so far.
     pub fn best(&self) -> Option<PathBuf> {
-        Some(self.path.join(format!("checkpoints/best{SUFFIX}"))).filter(|path| path.exists())
+        Some(self.path.join("checkpoints").join(BEST)).filter(|path| path.exists())
     }
 
     /// The newest whole checkpoint; damaged newer ones are told and renamed to `*.damaged`.
@@ -270,20 +262,6 @@ mod tests {
             let found = fs::read_to_string(path.with_extension(end)).expect("kept");
             assert_eq!(found, content);
         }
-    }
-
-    #[test]
-    fn a_link_that_a_killed_run_left_is_not_written_through() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let [first, second] = ["step-1", "step-2"].map(|name| dir.path().join(name));
-        fs::write(&first, "1").expect("room");
-        fs::write(&second, "2").expect("room");
-        fs::hard_link(&first, dir.path().join("best.partial")).expect("a link");
-        keep_best(&second, dir.path()).expect("room");
-        assert_eq!(fs::read_to_string(&first).expect("there"), "1");
-        let best = dir.path().join("best.safetensors");
-        assert_eq!(fs::read_to_string(best).expect("there"), "2");
-        assert!(!dir.path().join("best.partial").exists());
     }
 
     #[test]

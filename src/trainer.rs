@@ -4,9 +4,12 @@
 use crate::{
     algorithms::Algorithms,
     checkpoint::{Checkpoint, FORMAT, Meta, labels_crc32},
+    config::Dtype,
     diverged::Diverged,
     evaluate::{EvaluateError, evaluate},
     event::{Event, Events, StepReport, Stop},
+    flat::Flat,
+    loss_scale::LossScale,
     metrics::{Line, Metrics, means},
     model::Net,
     plan::{Plan, feed_config},
@@ -23,11 +26,6 @@ use pipeline::{
     stats::Snapshot,
 };
 use std::{path::PathBuf, sync::Arc, time::Instant};
-
-/// A loss closer than this to ln(classes), in nats, is that of guessing.
-const FLAT_MARGIN: f64 = 0.01;
-/// Steps that the loss is averaged over before it is called flat.
-const FLAT_WINDOW: u64 = 20;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,14 +49,15 @@ struct Trainer<M: Memory> {
     towers: Towers<M>,
     metrics: Metrics,
     schedule: Schedule,
+    /// Where gradients are kept in f16.
+    loss_scale: Option<LossScale>,
     events: Events,
     stop: Stop,
     steps_per_epoch: u64,
     step: u64,
     steps: u64,
     first_step: u64,
-    /// Loss summed over the steps of the window before `flat_after`, and their number.
-    flat: (f64, u64),
+    flat: Flat,
     stored: Option<(u64, PathBuf)>,
     validation: Option<(u64, Score)>,
     labels_crc32: u32,
@@ -90,8 +89,10 @@ pub fn train<D: Device>(
     let mut towers = Towers::traced(devices, &net, train, &plan.trace, plan.patience)
         .context("cannot set up the towers")?;
     let (mut step, mut schedule) = (0, Schedule::default());
+    let mut loss_scale = (train.dtype == Dtype::F16).then(LossScale::default);
     if let Some(from) = &plan.from {
         (step, schedule) = (from.meta.step, from.meta.schedule);
+        loss_scale.clone_from(&from.meta.loss_scale);
         towers.set_tensors(&from.tensors)?;
     }
     let metrics = Metrics::open(&plan.run.metrics(), step, schedule.epochs_done)
@@ -108,13 +109,14 @@ pub fn train<D: Device>(
         towers,
         metrics,
         schedule,
+        loss_scale,
         events,
         stop,
         steps_per_epoch,
         step,
         steps: train.steps.unwrap_or_else(|| train.epochs.saturating_mul(steps_per_epoch)),
         first_step: step,
-        flat: (0.0, 0),
+        flat: Flat::new(train.flat_after),
         stored: None,
         validation: None,
         labels_crc32: labels_crc32(plan.source.as_ref()),
@@ -200,7 +202,8 @@ impl<M: Memory> Trainer<M> {
             {
                 match feed.next() {
                     Some(Ok(batch)) => {
-                        let pass = Pass::Train { rate, step: submitted };
+                        let scale = self.loss_scale.as_mut().map_or(1.0, LossScale::ask);
+                        let pass = Pass::Train { rate, step: submitted, scale };
                         self.towers.submit(batch, pass, false)?;
                         submitted += 1;
                     }
@@ -221,7 +224,15 @@ impl<M: Memory> Trainer<M> {
             let epoch = self.step / self.steps_per_epoch;
             self.step += 1;
             let (loss, top1, top5) = means(&outcome.score);
-            Diverged::loss(loss, format_args!("step {}", self.step), rate)?;
+            let loss_scale = self.loss_scale.as_mut().map(|s| s.answer(outcome.overflowed));
+            let overflowed_at = loss_scale.filter(|_| outcome.overflowed);
+            Diverged::step(self.step, loss, overflowed_at, rate)?;
+            if let Some(scale) = overflowed_at {
+                let step = self.step;
+                let text =
+                    format!("step {step}: gradients overflow, the loss was scaled by {scale}");
+                self.events.send(Event::Note(text));
+            }
             self.metrics
                 .write(&Line::Step {
                     step: self.step,
@@ -230,6 +241,8 @@ impl<M: Memory> Trainer<M> {
                     top1,
                     top5,
                     rate,
+                    loss_scale,
+                    overflows: self.loss_scale.as_ref().map(LossScale::overflows),
                     images_per_second,
                     seconds: outcome.times,
                 })
@@ -242,10 +255,7 @@ impl<M: Memory> Trainer<M> {
                 &after,
             ))));
             before = after;
-            let look = self.plan.config.train.flat_after;
-            if self.step <= look && self.step + FLAT_WINDOW > look {
-                self.flat = (self.flat.0 + loss, self.flat.1 + 1);
-            }
+            self.flat.add(self.step, loss);
         }
         let (step, seconds) = (self.step, clock.elapsed().as_secs_f64());
         self.metrics
@@ -357,6 +367,7 @@ impl<M: Memory> Trainer<M> {
                 labels_crc32: self.labels_crc32,
                 algorithms: Algorithms::of(&self.net),
                 instructions: self.plan.instructions.clone(),
+                loss_scale: self.loss_scale.clone(),
             },
         };
         let path = self.plan.run.store(&checkpoint, best, self.plan.keep)?;
@@ -367,14 +378,9 @@ impl<M: Memory> Trainer<M> {
 
     /// Warns, or ends the run, if the loss is still that of guessing when it is time to look.
     fn notice_flat(&mut self) -> Result<()> {
-        let (sum, count) = self.flat;
-        if self.step != self.plan.config.train.flat_after || count == 0 {
+        let Some((loss, guessing)) = self.flat.found(self.step, self.net.classes) else {
             return Ok(());
-        }
-        let (loss, guessing) = (sum / count as f64, (self.net.classes as f64).ln());
-        if (loss - guessing).abs() > FLAT_MARGIN {
-            return Ok(());
-        }
+        };
         let dead = self.towers.dead()?;
         let dead: Vec<_> =
             dead.iter().map(|(name, share)| format!("{name} {:.0} %", share * 100.0)).collect();

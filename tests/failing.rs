@@ -18,7 +18,7 @@ use pipeline::trace::Trace;
 use std::{sync::atomic::Ordering, thread, time::Duration};
 
 const CLASSES: usize = 5;
-const TRAIN: Pass = Pass::Train { rate: 0.01, step: 0 };
+const TRAIN: Pass = Pass::Train { rate: 0.01, step: 0, scale: 1.0 };
 /// A batch of the tiny net takes milliseconds. Far below the towers' own patience of 600 s, so that
 /// a tower which waits for its lost peer fails the test.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -108,7 +108,7 @@ fn dropped_in_the_middle_of_its_work_the_handle_joins_its_towers() {
             let mut rig = Rig::new(cpus(2, 1), &tiny(), CLASSES).expect("memory");
             for step in 0..in_flight {
                 let batch = rig.batch(step, &[1, 2]);
-                let pass = Pass::Train { rate: 0.01, step: u64::from(step) };
+                let pass = Pass::Train { rate: 0.01, step: u64::from(step), scale: 1.0 };
                 rig.towers.submit(batch, pass, false).expect("healthy towers");
             }
         }

@@ -65,6 +65,7 @@ fn checkpoint() -> Checkpoint {
             labels_crc32: 7,
             algorithms: Algorithms::default(),
             instructions: None,
+            loss_scale: None,
         },
     }
 }

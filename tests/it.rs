@@ -15,5 +15,6 @@ mod formats;
 mod bad_input;
 mod rules;
 mod emulated;
+mod overflow;
 mod libraries;
 mod tiles;

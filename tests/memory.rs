@@ -95,7 +95,9 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize 
     for step in 0..WARM_UP + COUNTED {
         let batch = batch(&ring, len);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
-        towers.submit(batch, Pass::Train { rate: 1e-4, step }, false).expect("healthy towers");
+        towers
+            .submit(batch, Pass::Train { rate: 1e-4, step, scale: 1.0 }, false)
+            .expect("healthy towers");
         let (outcome, _) = towers.outcome().expect("healthy towers");
         if step >= WARM_UP {
             fewest = fewest.min(ALLOCATIONS.load(Ordering::Relaxed) - before);
@@ -111,6 +113,7 @@ fn nothing_is_allocated_in_a_step() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
         assert_eq!(allocations_of_a_step(2, 1, dtype), 0, "two towers, {dtype:?}");
         assert_eq!(allocations_of_a_step(1, 2, dtype), 0, "two threads, {dtype:?}");
+        assert_eq!(allocations_of_a_step(2, 2, dtype), 0, "two towers of two, {dtype:?}");
     }
     OUTSIDE.set(false);
     let before = ALLOCATIONS.load(Ordering::Relaxed);

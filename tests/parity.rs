@@ -98,7 +98,8 @@ fn step(golden: &Step, before: &[Tensor], devices: usize, threads: usize, direct
     let mut rig = Rig::of_net(cpus(devices, threads), &config, &net).expect("memory");
     rig.towers.set_tensors(before).expect("healthy towers");
     let batch = rig.batch(1000, &golden.labels);
-    let (outcome, _) = rig.pass(Pass::Train { rate: RATE, step: 0 }, batch).expect("a step");
+    let (outcome, _) =
+        rig.pass(Pass::Train { rate: RATE, step: 0, scale: 1.0 }, batch).expect("a step");
     let after = rig.towers.tensors().expect("healthy towers");
     let loss = outcome.score.loss_sum / golden.labels.len() as f64;
     assert!((loss / golden.loss - 1.0).abs() < LOSS, "{loss}, by PyTorch {}", golden.loss);

@@ -156,7 +156,8 @@ fn rig(config: &Config) -> Rig {
 /// Loss and tensors after a training step at `rate`.
 fn step(rig: &mut Rig, rate: f32) -> (f64, Vec<Tensor>) {
     let batch = rig.batch(1, &rig.labels(1));
-    let (outcome, _) = rig.pass(Pass::Train { rate, step: 5 }, batch).expect("healthy towers");
+    let (outcome, _) =
+        rig.pass(Pass::Train { rate, step: 5, scale: 1.0 }, batch).expect("healthy towers");
     let loss = outcome.score.loss_sum / outcome.score.images as f64;
     (loss, rig.towers.tensors().expect("healthy towers"))
 }
@@ -198,7 +199,7 @@ fn loss_and_gradient_are_means_over_the_batch() {
     let mut whole = rig(&config);
     let pixels = uniform(1, 120.0, 8 * 3 * 56 * 56);
     let labels = half.labels(3);
-    let pass = Pass::Train { rate: 0.5, step: 0 };
+    let pass = Pass::Train { rate: 0.5, step: 0, scale: 1.0 };
     let batch = half.batch_of(&pixels, &labels);
     let (once, _) = half.pass(pass, batch).expect("healthy towers");
     let batch = whole.batch_of(&pixels.repeat(2), &labels.repeat(2));
@@ -225,7 +226,7 @@ fn a_sample_that_is_left_out_moves_neither_loss_nor_gradient() {
         .flat_map(|i| pixels[i * 3 * 56 * 56..][..3 * 56 * 56].to_vec())
         .collect();
     let kept_labels: Vec<u32> = (0..8).filter(kept).map(|i| labels[i]).collect();
-    let pass = Pass::Train { rate: 0.5, step: 0 };
+    let pass = Pass::Train { rate: 0.5, step: 0, scale: 1.0 };
     let batch = part.batch_of(&pixels, &labels);
     let (some, _) = part.pass(pass, batch).expect("healthy towers");
     let batch = alone.batch_of(&kept_pixels, &kept_labels);

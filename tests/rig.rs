@@ -124,7 +124,8 @@ impl Rig {
         for step in steps {
             let labels = self.labels(step as u32);
             let batch = self.batch(step as u32, &labels);
-            let (outcome, _) = self.pass(Pass::Train { rate: self.rate, step }, batch)?;
+            let (outcome, _) =
+                self.pass(Pass::Train { rate: self.rate, step, scale: 1.0 }, batch)?;
             losses.push(outcome.score.loss_sum / self.batch as f64);
         }
         Ok(losses)

@@ -114,14 +114,14 @@ fn tf32_trains_demo_as_f32_does() {
 fn tf32_is_refused_where_it_is_not_there() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
-    let says = ["dtype tf32: the CPU has none", "take --dtype f32"];
+    let says = ["the CPU does not train in tf32: take --dtype f32"];
     fails(&mut tiny(&bench, "cpu", &["--device", "cpu", "--dtype", "tf32"]), 2, &says);
     assert!(!bench.path("cpu").exists());
-    let says = ["dtype tf32: GPU 1, Emulated GPU 1, has none", "8.0", "take --dtype f32"];
+    let says = ["GPU 1, Emulated GPU 1, does not multiply tf32", "8.0: take --dtype f32"];
     let mut command = tiny(&bench, "old", &["--gpus", "1", "--dtype", "tf32"]);
     fails(emulator.on(&mut command, &[("CAPABILITY", "7.5")]), 2, &says);
     let mut command = bench.alexnet(&["bench", "layers", "fc6", "--dtype", "tf32"]);
-    fails(&mut command, 2, &["dtype tf32: the CPU has none"]);
+    fails(&mut command, 2, &["the CPU does not train in tf32"]);
     // What was trained in it is scored in f32.
     let mut command = tiny(&bench, "run", &["--gpus", "0", "--dtype", "tf32", "--steps", "1"]);
     succeeds(emulator.on(&mut command, &[]));

@@ -130,9 +130,13 @@ fn bugs_of_one_tower_are_seen() {
 
 #[test]
 fn the_same_configuration_gives_the_same_bits() {
-    for (devices, threads) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
-        let [first, second] = [(); 2].map(|()| trained(&demo(), cpus(devices, threads)));
-        assert!(first == second, "{devices} devices of {threads} threads");
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let mut config = demo();
+        config.train.dtype = dtype;
+        for (devices, threads) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            let [first, second] = [(); 2].map(|()| trained(&config, cpus(devices, threads)));
+            assert!(first == second, "{dtype:?}, {devices} devices of {threads} threads");
+        }
     }
     let mut other = demo();
     other.train.seed += 1;

@@ -5,10 +5,12 @@
 //! the next call on the same device.
 
 mod pictures;
+mod step;
 mod sums;
 
 pub use self::{
     pictures::{Input, Pictures},
+    step::{Progress, Span, Step},
     sums::Sums,
 };
 
@@ -19,12 +21,7 @@ use crate::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
     },
 };
-use std::{
-    fmt::Debug,
-    ops::DerefMut,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Debug, ops::DerefMut, sync::Arc, time::Duration};
 
 /// What a device could not do.
 #[derive(Debug, thiserror::Error)]
@@ -141,37 +138,6 @@ pub struct Demand {
     pub finishes: Vec<Finish>,
     /// What the convolutions and then the linear layers are called, if the device is to know.
     pub names: Vec<String>,
-}
-
-/// What a batch is computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Step {
-    /// Learning rate; of no meaning where nothing is learned.
-    pub rate: f32,
-    /// Global training step, which keys the dropout.
-    pub step: u64,
-}
-
-/// What a stream of a device did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The stream.
-    pub stream: &'static str,
-    /// What it did: of kernels, the first of a run.
-    pub name: &'static str,
-    /// When it began.
-    pub began: Instant,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// How far a device is, counted over all batches since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Parcels that it has unpacked.
-    pub unpacked: u64,
-    /// Batches that are done.
-    pub done: u64,
 }
 
 /// One device of one tower. All ops take `n`, the images of the batch in use.
@@ -306,6 +272,12 @@ pub trait Device: Sized + Send + 'static {
     /// the calls' own tell nothing.
     fn seconds(&mut self) -> Option<[f64; 2]> {
         None
+    }
+    /// Whether, in the batch whose score was asked for last, a gradient became too large for the device's numbers.
+    /// Then no weight that it had not updated until there was updated: those whose gradients came before, of later
+    /// layers, were right and were.
+    fn overflowed(&mut self) -> bool {
+        false
     }
     /// Keeps what its streams do from here on, for [`Device::spans`]: of no use on a device that does all
     /// in the calls.

@@ -1,6 +1,7 @@
 //! The command line of `alexnet bench`.
 
-use super::{BatchRecipeArgs, ComputeArgs, RecipeArgs, THREADS_MAX, count};
+use super::{BatchRecipeArgs, RecipeArgs, THREADS_MAX, count};
+use crate::config::Dtype;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,15 +26,49 @@ pub enum BenchCommand {
     Pipeline(Box<BenchPipelineArgs>),
 }
 
+/// What the speed of a step depends on.
+#[derive(Debug, Args)]
+pub struct StepRecipeArgs {
+    /// two-tower-2012, the default, or demo.
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// TOML that overlays the preset, as that of `alexnet run`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Images a step.
+    #[arg(long, allow_negative_numbers = true)]
+    pub batch: Option<usize>,
+    /// What layers multiply; sums, weights and velocities are f32.
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
+}
+
+impl StepRecipeArgs {
+    /// The same among all flags of a recipe.
+    pub fn recipe(&self) -> RecipeArgs {
+        let (preset, config) = (self.preset.clone(), self.config.clone());
+        let batches =
+            BatchRecipeArgs { preset, config, batch: self.batch, ..BatchRecipeArgs::default() };
+        RecipeArgs { batches, dtype: self.dtype, ..RecipeArgs::default() }
+    }
+}
+
 /// `alexnet bench train` and `alexnet bench infer`.
 #[derive(Debug, Args)]
 pub struct BenchStepArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
-    pub recipe: RecipeArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "its fields have theirs")]
-    pub compute: ComputeArgs,
+    pub recipe: StepRecipeArgs,
+    /// Steps that are timed, after one that is not.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: u64,
+    /// Devices that share the net, 1 or as many as it has towers [default: one per tower if there are threads
+    /// enough].
+    #[arg(long, allow_negative_numbers = true)]
+    pub towers: Option<usize>,
+    /// Compute threads, all towers together [default: all cores].
+    #[arg(long, value_parser = count(), allow_negative_numbers = true)]
+    pub threads: Option<usize>,
     /// One line of JSON in place of the table.
     #[arg(long)]
     pub json: bool,
@@ -46,9 +81,9 @@ pub struct BenchLayersArgs {
     pub layers: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
-    pub recipe: RecipeArgs,
+    pub recipe: StepRecipeArgs,
     /// Devices that share the net; one of them is measured, with one source of a layer that has several.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub towers: Option<usize>,
     /// Threads of that device.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]

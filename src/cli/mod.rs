@@ -4,6 +4,7 @@ mod bench;
 
 pub use bench::{
     BenchCommand, BenchLayersArgs, BenchPipelineArgs, BenchStageArgs, BenchStepArgs,
+    StepRecipeArgs,
 };
 
 use crate::{
@@ -190,7 +191,7 @@ pub struct ComputeArgs {
     pub gpus: Vec<usize>,
     /// Devices that share the net, 1 or as many as it has towers; the numbers are the same to
     /// rounding [default: one per tower if there are threads enough].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub towers: Option<usize>,
     /// Compute threads, all towers together [default: all cores].
     #[arg(long, value_parser = count(), allow_negative_numbers = true)]
@@ -326,7 +327,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: BatchRecipeArgs,
-    /// What layers multiply; with bf16 ops are tried in f32 all the same, and steps in bf16.
+    /// What layers multiply; with bf16 and f16 ops are tried in f32 all the same, and steps in these.
     #[arg(long)]
     pub dtype: Option<Dtype>,
     /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.

@@ -5,7 +5,7 @@ use crate::{
     cli::BatchArgs,
     config::Config,
     devices,
-    files::write_whole,
+    files::write_out,
     log::remark,
     plan::feed_config,
     render::{Done, Hint},
@@ -87,7 +87,7 @@ fn store(path: &Path, batch: &Batch, pixels: &[f32], config: &Config) -> Result<
         ("ids", view(Dtype::U64, vec![n], bytemuck::cast_slice(&batch.ids))?),
     ];
     let bytes = safetensors::serialize(tensors, None)?;
-    write_whole(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+    write_out(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The pictures side by side, the mean added back, levels cut to 0..255.
@@ -108,5 +108,5 @@ fn sheet(path: &Path, pixels: &[f32], config: &Config, source: &dyn Source) -> R
     });
     let mut png = Cursor::new(vec![]);
     sheet.write_to(&mut png, image::ImageFormat::Png)?;
-    write_whole(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))
+    write_out(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))
 }

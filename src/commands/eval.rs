@@ -4,7 +4,6 @@ use super::{run::same_classes, say};
 use crate::{
     checkpoint::Checkpoint,
     cli::EvalArgs,
-    config::Dtype,
     devices::{Choice, Devices},
     evaluate::evaluate,
     log::remark,
@@ -71,10 +70,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     checkpoint.meta.algorithms.apply(&mut net)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
     feed.mean = Some(checkpoint.mean.clone());
-    let choice = Choice::new(compute, config.towers)?;
-    // What was trained in tf32 is in f32, and may be scored in it.
-    let dtype = choice.check(config.train.dtype).map_or(Dtype::F32, |()| config.train.dtype);
-    let score = match choice.open(dtype)? {
+    let score = match Choice::new(compute, config.towers)?.open(config.train.dtype)? {
         Devices::Cpu(cpus) => score(cpus, &net, &checkpoint, &source, &feed),
         Devices::Cuda(gpus) => score(gpus, &net, &checkpoint, &source, &feed),
     }?;

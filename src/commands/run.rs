@@ -11,7 +11,7 @@ use crate::{
     model::Net,
     plan::Plan,
     progress::Progress,
-    render::{Done, Hint},
+    render::{Done, Hint, counted},
     rundir::{RunDir, occupied},
     supervisor::supervise,
     trainer::{Ending, train},
@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let compute = &args.compute;
     let mut choice = Choice::new(compute, config.towers)?;
     if !args.resume {
-        choice.check(config.train.dtype)?;
+        choice.trains_in(config.train.dtype)?;
     }
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
@@ -75,6 +75,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
             ));
         }
     }
+    choice.trains_in(config.train.dtype)?;
     let instructions = choice.instructions(config.train.dtype);
     let devices = choice.open(config.train.dtype)?.tuned(&out, args.tune);
     let (images, batch) = (source.len(Split::Train), config.train.batch);
@@ -82,9 +83,8 @@ pub fn run(args: &RunArgs) -> Result<Done> {
         return Err(FeedError::TooFew { split: Split::Train, images, batch }.into());
     }
     run.store_config(&config).context("cannot start the run")?;
-    let workers = compute.workers();
-    let s = if workers == 1 { "" } else { "s" };
-    remark(&format!("{}; {workers} data worker{s}", devices.describe(&choice)));
+    let workers = counted(compute.workers(), "data worker");
+    remark(&format!("{}; {workers}", devices.describe(&choice)));
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",
@@ -272,9 +272,10 @@ fn carried(args: &RunArgs, flags: Choice, before: Share) -> Choice {
 
 fn carriers(share: Share) -> String {
     let Share { towers, threads, device } = share;
+    let towers = counted(towers, "tower actor");
     match device {
-        Kind::Cpu => format!("{towers} tower actors on {threads} threads"),
-        Kind::Cuda => format!("{towers} tower actors on GPUs"),
+        Kind::Cpu => format!("{towers} on {}", counted(threads, "thread")),
+        Kind::Cuda => format!("{towers} on GPUs"),
     }
 }
 

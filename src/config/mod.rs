@@ -45,6 +45,8 @@ pub enum Dtype {
     /// bf16: on GPUs, everywhere; on the CPU where that is faster, in linear layers, and in convolutions that
     /// Winograd does not fit.
     Bf16,
+    /// Half precision of IEEE 754, with a scaled loss: on GPUs only.
+    F16,
     /// Single precision in memory, tf32 in products: on GPUs from compute capability 8.0 on only.
     Tf32,
 }
@@ -55,16 +57,18 @@ impl From<Dtype> for gpu::cuda::Numbers {
         match dtype {
             Dtype::F32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
+            Dtype::F16 => Self::F16,
             Dtype::Tf32 => Self::Tf32,
         }
     }
 }
 
-/// As CPUs compute it.
+/// As the CPU computes it.
 impl From<Dtype> for gpu::ops::Dtype {
     fn from(dtype: Dtype) -> Self {
         match dtype {
-            Dtype::F32 | Dtype::Tf32 => Self::F32,
+            // What was trained in f16 or tf32 by GPUs, the CPU scores in single precision.
+            Dtype::F32 | Dtype::F16 | Dtype::Tf32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
         }
     }

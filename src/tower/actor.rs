@@ -190,7 +190,7 @@ impl<D: Device> Server<'_, D> {
                 span.took,
             );
         });
-        let outcome = Outcome { score, times };
+        let outcome = Outcome { score, times, overflowed: self.core.overflowed() };
         let probabilities = if probabilities { self.core.probabilities(valid) } else { vec![] };
         self.replies.send(Reply::Batch { outcome, probabilities }).is_ok()
     }

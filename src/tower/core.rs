@@ -152,7 +152,8 @@ impl<D: Device> Core<D> {
             std::thread::sleep(PAUSE);
             waited += PAUSE;
         }
-        Ok(Outcome { score: self.score(), times })
+        let score = self.score();
+        Ok(Outcome { score, times, overflowed: self.overflowed() })
     }
 
     /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pictures` are
@@ -168,7 +169,7 @@ impl<D: Device> Core<D> {
         let (mut times, pixels) = (Times::default(), pictures.pixels());
         lap("begin");
         let step = match pass {
-            Pass::Train { rate, step } => Step { rate, step },
+            Pass::Train { rate, step, scale } => Step { rate, step, scale },
             Pass::Test => Step::default(),
         };
         self.device.begin(pictures, labels, step);
@@ -220,6 +221,11 @@ impl<D: Device> Core<D> {
             self.awaited.pop_front();
         }
         self.device.score()
+    }
+
+    /// Whether a gradient of the batch that was scored last overflowed here.
+    pub fn overflowed(&mut self) -> bool {
+        self.device.overflowed()
     }
 
     /// The error of a device that has not finished its oldest batch after `waited`.

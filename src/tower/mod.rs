@@ -165,8 +165,8 @@ impl<M: Memory> Towers<M> {
         Ok(())
     }
 
-    /// Waits for the oldest submitted batch: its score, the mean of the towers' times, and the
-    /// probabilities `[valid, classes]` if they were asked for.
+    /// Waits for the oldest submitted batch: its score, the mean of the towers' times, whether a gradient of any
+    /// overflowed, and the probabilities `[valid, classes]` if they were asked for.
     ///
     /// # Errors
     /// If a tower has failed.
@@ -178,7 +178,10 @@ impl<M: Memory> Towers<M> {
             };
             match &mut whole {
                 None => whole = Some((outcome, probabilities)), // the first adds up the logits
-                Some((whole, _)) => whole.times.add(&outcome.times),
+                Some((whole, _)) => {
+                    whole.times.add(&outcome.times);
+                    whole.overflowed |= outcome.overflowed;
+                }
             }
         }
         let (mut outcome, probabilities) = whole.expect("at least one tower");

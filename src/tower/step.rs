@@ -12,6 +12,8 @@ pub enum Pass {
         rate: f32,
         /// Global step, which keys the dropout.
         step: u64,
+        /// By how much the loss is scaled, see [`LossScale`](crate::loss_scale::LossScale); 1 but in f16.
+        scale: f32,
     },
     /// Forward only, without dropout.
     Test,
@@ -48,4 +50,6 @@ pub struct Outcome {
     pub score: Score,
     /// Where the time went, in seconds.
     pub times: Times,
+    /// A gradient was too large for the device's numbers; what follows it was not updated.
+    pub overflowed: bool,
 }

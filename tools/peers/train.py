@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Training steps beside PyTorch's, in one run: a table in Markdown.
 
-    python tools/peers/train.py --python VENV/bin/python [--rounds 2] [--threads 1 2]
+    python tools/peers/train.py --python VENV/bin/python [--rounds 2] [--threads 1 2] [--isa AVX512_CORE_BF16]
 
 VENV has the newest torch. Each round runs every configuration once, one after the other, on as many cores as it has
 threads; the table has the best of the rounds, and for each group the ratio of ours to PyTorch's best. `alexnet` is that
-of target/release. With 2 threads, 2 rounds take some 12 minutes.
+of target/release. PyTorch's are channels last but for one, compiled and not, with LRN written in four ways (train_torch.py). `--isa`
+keeps oneDNN to an instruction set, as its ONEDNN_MAX_CPU_ISA. With 2 threads, a round takes some 15 minutes.
 """
 
 import argparse
@@ -18,7 +19,10 @@ parser.add_argument("--python", required=True, help="with torch")
 parser.add_argument("--rounds", type=int, default=2)
 parser.add_argument("--steps", type=int, default=4)
 parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
+parser.add_argument("--isa")
 A = parser.parse_args()
+if A.isa:
+    os.environ["ONEDNN_MAX_CPU_ISA"] = A.isa
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALEXNET = os.path.join(HERE, "../../target/release/alexnet")
 
@@ -40,7 +44,7 @@ def ours(step, threads, *more):
 
 def torch(threads, *more):
     script = os.path.join(HERE, "train_torch.py")
-    command = [A.python, script, "--threads", str(threads), "--steps", str(A.steps), "--lrn", "fast", *more]
+    command = [A.python, script, "--threads", str(threads), "--steps", str(A.steps), *more]
     result = last_json(command, threads)
     return {"train": result["images_per_s"], "infer": result["forward_images_per_s"]}
 
@@ -52,10 +56,10 @@ def configurations(threads):
         for name, more in towers.items():
             yield dtype, f"ours, {name}", lambda more=more, d=dtype: ours("train", threads, "--dtype", d, *more)
         yield dtype, "ours, forward", lambda d=dtype: ours("infer", threads, "--dtype", d)
-        for layout in ("cl", "nchw"):
+        for layout, lrn in (("cl", "fast"), ("cl", "chunk"), ("cl", "across"), ("cl", "torch"), ("nchw", "fast")):
             for name, more in {"eager": [], "compiled": ["--compile"]}.items():
-                arguments = ["--dtype", dtype, "--layout", layout, *more]
-                yield dtype, f"PyTorch, {name}, {layout}", lambda a=arguments: torch(threads, *a)
+                arguments = ["--dtype", dtype, "--layout", layout, "--lrn", lrn, *more]
+                yield dtype, f"PyTorch, {name}, {layout}, LRN {lrn}", lambda a=arguments: torch(threads, *a)
 
 
 def main():

@@ -3,8 +3,9 @@
 
     python tools/peers/train_torch.py --threads 2 --batch 128 --layout cl --lrn fast --dtype f32 [--compile]
 
-One configuration a process; one JSON line. `--lrn torch` is `nn.LocalResponseNorm`, `fast` the same function from
-elementwise operations, which `--compile` fuses, `none` leaves it out. Needs torch (3 GB from PyPI: in a virtual
+One configuration a process; one JSON line. `--lrn torch` is `nn.LocalResponseNorm`, per tower; `fast` the same function
+from elementwise operations, which `--compile` fuses; `chunk` those on each tower's channels where they lie; `across` those on
+all channels, which is another function at the towers' seam, and what a net without towers has; `none` leaves it out. Needs torch (3 GB from PyPI: in a virtual
 environment outside the checkout, never in CI).
 """
 
@@ -19,7 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--batch", type=int, default=128)
 parser.add_argument("--layout", default="cl", choices=["cl", "nchw"])
-parser.add_argument("--lrn", default="fast", choices=["torch", "fast", "none"])
+parser.add_argument("--lrn", default="fast", choices=["torch", "fast", "chunk", "across", "none"])
 parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
 parser.add_argument("--compile", action="store_true")
 parser.add_argument("--steps", type=int, default=3)
@@ -36,16 +37,35 @@ torch.manual_seed(0)
 ALPHA = 2e-5  # effective: the 2012 source divides its 1e-4 by 5
 
 
+def normalised(x):
+    """Local response normalisation from elementwise operations."""
+    c = x.shape[1]
+    s = F.pad(x * x, (0, 0, 0, 0, 2, 2))
+    s = s[:, :c] + s[:, 1 : c + 1] + s[:, 2 : c + 2] + s[:, 3 : c + 3] + s[:, 4 : c + 4]
+    r = torch.rsqrt(2.0 + ALPHA * s)
+    return x * (r * torch.sqrt(r))
+
+
+class AcrossLrn(nn.Module):
+    """On all channels."""
+
+    def forward(self, x):
+        return normalised(x)
+
+
+class ChunkLrn(nn.Module):
+    """Per tower, on its channels where they lie."""
+
+    def forward(self, x):
+        return torch.cat([normalised(tower) for tower in x.chunk(2, 1)], 1)
+
+
 class FastLrn(nn.Module):
-    """Local response normalisation per tower, from elementwise operations."""
+    """Per tower, each as an image of its own."""
 
     def forward(self, x):
         n, c, h, w = x.shape
-        x = x.reshape(2 * n, c // 2, h, w)
-        s = F.pad(x * x, (0, 0, 0, 0, 2, 2))
-        s = sum(s[:, i : i + c // 2] for i in range(5))
-        r = torch.rsqrt(2.0 + ALPHA * s)
-        return (x * (r * torch.sqrt(r))).reshape(n, c, h, w)
+        return normalised(x.reshape(2 * n, c // 2, h, w)).reshape(n, c, h, w)
 
 
 class TorchLrn(nn.Module):
@@ -61,7 +81,7 @@ class TorchLrn(nn.Module):
 
 
 def lrn():
-    return {"torch": TorchLrn, "fast": FastLrn, "none": nn.Identity}[A.lrn]()
+    return {"torch": TorchLrn, "fast": FastLrn, "chunk": ChunkLrn, "across": AcrossLrn, "none": nn.Identity}[A.lrn]()
 
 
 def network():

@@ -231,6 +231,13 @@ static EmuCounts counts() {
     return state.counts;
 }
 
+// Atomics order one another; nothing holds them against the plain accesses of a launch.
+static void atomic(const u32 *p) {
+    if (!in_buffers((uintptr_t)p, sizeof *p))
+        fail("an atomic access outside of the launch's buffers");
+    if ((uintptr_t)p % sizeof *p) fail("an atomic access that is not aligned");
+}
+
 // A copy is a write from its start to the wait for it.
 static void copy(void *to, const void *from) {
     if (from) access(__builtin_return_address(0), from, 16, false);

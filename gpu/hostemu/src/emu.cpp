@@ -178,6 +178,12 @@ void copy_wait(int pending_max) {
         groups.erase(groups.begin());
     }
 }
+u32 fetch_or(u32 *p, u32 bits) {
+    if (block->checked) check::atomic(p);
+    const u32 before = *p;
+    *p |= bits;
+    return before;
+}
 void note_matrix_rows(const void *const *rows, int count) {
     if (block->checked) check::matrix_rows(rows, count);
 }

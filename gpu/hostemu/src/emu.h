@@ -102,6 +102,7 @@ void warp_collective(const void *site, u32 mask, void *operand,
 void copy_async(void *to, const void *from, bool given);
 void copy_commit();
 void copy_wait(int pending_max);
+u32 fetch_or(u32 *p, u32 bits);
 // For the count of bank conflicts: a warp reads eight rows of 16 bytes at a time.
 void note_matrix_rows(const void *const *rows, int count);
 
@@ -195,6 +196,7 @@ static inline u32 __float_as_uint(float x) {
     memcpy(&bits, &x, 4);
     return bits;
 }
+static inline u32 atomicOr(u32 *p, u32 bits) { return emu::fetch_or(p, bits); }
 static inline u32 __umulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 // Rounded one by one: the build does not contract either.
 static inline float __fmul_rn(float a, float b) { return a * b; }

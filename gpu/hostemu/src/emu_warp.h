@@ -19,6 +19,26 @@ static inline u32 to_tf32(float x) {
 }
 static inline float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 
+// Half precision of IEEE 754. What floats from 0.5 to 1 are multiples of, 2^-24, is the smallest half.
+static inline u16 to_f16(float x) {
+    const u32 sign = __float_as_uint(x) >> 16 & 0x8000, size = __float_as_uint(x) & 0x7fffffff;
+    if (size > 0x7f800000) return 0x7fff;
+    if (size >= 0x477ff000) return (u16)(sign | 0x7c00);  // 65520, half way to 65536, and beyond
+    if (size < 0x38800000) {                              // below 2^-14
+        const float rounded = __uint_as_float(size) + 0.5f;
+        return (u16)(sign | (__float_as_uint(rounded) - 0x3f000000));
+    }
+    return (u16)(sign | ((size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13));
+}
+static inline u32 to_f16x2(float low, float high) {
+    return to_f16(low) | (u32)to_f16(high) << 16;
+}
+static inline float from_f16(u16 x) {
+    const u32 sign = (u32)(x & 0x8000) << 16, size = (u32)(x & 0x7fff) << 13;
+    if (size >= 0x0f800000) return __uint_as_float(sign | (size + 0x70000000));
+    return __uint_as_float(sign | __float_as_uint(__uint_as_float(size) * 0x1p112f));
+}
+
 static inline void copy_async16(void *to, const void *from, bool given) {
     emu::copy_async(to, from, given);
 }
@@ -116,6 +136,12 @@ static inline void mma_bf16(float *d, const u32 *a, const u32 *b) {
     emu::Product operand{d, a, b};
     emu::warp_collective(&site, ~0u, &operand,
                          [](void **lanes, u32) { emu::multiply_halves<from_bf16>(lanes); });
+}
+static inline void mma_f16(float *d, const u32 *a, const u32 *b) {
+    static char site;
+    emu::Product operand{d, a, b};
+    emu::warp_collective(&site, ~0u, &operand,
+                         [](void **lanes, u32) { emu::multiply_halves<from_f16>(lanes); });
 }
 static inline void mma_tf32(float *d, const u32 *a, const u32 *b) {
     static char site;

@@ -11,7 +11,7 @@ use super::{
 
 /// Rows of `a` in a block.
 const ROWS: usize = 56;
-/// Terms of a sum in a block: with [`ROWS`] rows, 56 KiB of the second-level cache.
+/// Terms of a sum in a block: with [`ROWS`] rows, 112 KiB of the second-level cache.
 const TERMS: usize = 512;
 /// Vectors of `b` and `c` in a panel.
 pub(crate) const VECTORS: usize = 2;

@@ -141,24 +141,23 @@ impl Kernel for Rows<'_> {
                         next.fetch(panel, n.div_ceil(width));
                     }
                     let left = n - panel * width;
-                    let vectors = VECTORS.min(left.div_ceil(L));
                     let c = &mut c[row * c_row + panel * width..];
-                    let product = |vectors, c, c_at, add| Product {
+                    let product = |c, c_at, add| Product {
                         rows: Repeat { count: rows, stride: 2 * at.row },
                         runs: [Repeat::ONCE; 2],
                         pairs: Repeat { count: terms.div_ceil(2), stride: 2 * at.col },
                         a: bytemuck::cast_slice(room),
-                        vectors,
+                        vectors: VECTORS,
                         b: &packed[term / 2 * width..],
                         c,
                         c_at,
                         add,
                     };
                     if left >= width {
-                        product(vectors, c, Strides { row: c_row, col: L }, add).run(s);
+                        product(c, Strides { row: c_row, col: L }, add).run(s);
                         continue;
                     }
-                    product(VECTORS, edge, Strides { row: width, col: L }, false).run(s);
+                    product(edge, Strides { row: width, col: L }, false).run(s);
                     take_edge(&edge[..rows * width], width, c, c_row, left, add);
                 }
             }

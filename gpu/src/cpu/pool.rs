@@ -71,14 +71,6 @@ impl Pool {
         }
     }
 
-    /// Runs `body` where rayon's parallel iterators use these workers.
-    pub fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
-        match &self.workers {
-            Some(workers) => workers.install(body),
-            None => body(),
-        }
-    }
-
     /// Calls `body(i, chunk)` for the `len`-sized chunks of `data`, side by side.
     pub fn chunks<T: Send>(
         &self, data: &mut [T], len: usize, body: impl Fn(usize, &mut [T]) + Sync + Send,

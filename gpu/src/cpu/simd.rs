@@ -2,8 +2,8 @@
 
 use crate::ops::Dtype;
 
-/// An instruction set that this CPU has. Only [`Level::all`] and [`Level::widest`] make one, so
-/// holding it is the proof that its instructions may be executed.
+/// An instruction set that this CPU has. Only [`Level::all`] and its kin make one, so holding it is the
+/// proof that its instructions may be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(Set);
 
@@ -47,15 +47,6 @@ impl Level {
             all.insert(all.len() - 1, Self(Set::Avx512));
         }
         all
-    }
-
-    /// Whether there are instructions for products of bf16.
-    pub fn has_bf16(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        let has = self.0 == Set::Avx512Bf16;
-        #[cfg(not(target_arch = "x86_64"))]
-        let has = false;
-        has
     }
 
     /// The name of what products of `dtype` are computed by, which decides how their sums are rounded.

@@ -23,6 +23,8 @@ pub(super) struct Batch {
     labels: Pinned,
     params: Pinned,
     scores: Pinned,
+    /// `StepParams::overflowed` at the end.
+    overflowed: Pinned,
     /// The pictures, until the GPU has read them.
     lent: Option<Pictures>,
     /// Rows that a softmax scored.
@@ -43,6 +45,7 @@ impl Batch {
             labels: Pinned::new(context, rows * size_of::<u32>())?,
             params: Pinned::new(context, size_of::<StepParams>())?,
             scores: Pinned::new(context, rows * size_of::<RowScore>())?,
+            overflowed: Pinned::new(context, size_of::<u32>())?,
             lent: None,
             scored: 0,
             read: Event::new(context)?,
@@ -59,6 +62,7 @@ impl Batch {
         given.copy_from_slice(labels);
         rest.fill(NO_CLASS);
         self.params.copy_from_slice(bytemuck::bytes_of(&params));
+        self.overflowed.fill(0);
         self.scored = 0;
     }
 
@@ -97,8 +101,18 @@ impl Batch {
         &mut self.scores[..rows * size_of::<RowScore>()]
     }
 
-    /// Seconds of the way there and of the way back of a batch that is done.
-    pub(super) fn seconds(&self) -> Option<[f64; 2]> {
+    /// Where it goes whether a gradient overflowed.
+    pub(super) fn overflowed_mut(&mut self) -> &mut [u8] {
+        &mut self.overflowed
+    }
+
+    /// What a batch that is done tells beside its score.
+    pub(super) fn taken(&self) -> Taken {
+        let overflowed = self.overflowed.iter().any(|byte| *byte != 0);
+        Taken { seconds: self.seconds(), overflowed }
+    }
+
+    fn seconds(&self) -> Option<[f64; 2]> {
         let seconds = |ms: f32| f64::from(ms) * 1e-3;
         let there = self.turned.since_ms(&self.began).ok()?;
         let back = self.done.since_ms(&self.turned).ok()?;
@@ -121,6 +135,15 @@ impl Drop for Batch {
             std::mem::forget(pictures);
         }
     }
+}
+
+/// What a batch tells beside its score.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    /// Of the way there and of the way back.
+    pub(super) seconds: Option<[f64; 2]>,
+    /// A gradient did.
+    pub(super) overflowed: bool,
 }
 
 /// The GPU's side, which one batch has at a time.

@@ -4,7 +4,7 @@
 //! [`progress`](crate::device::Device::progress) tells.
 
 use super::{
-    batch::{Batch, Feed},
+    batch::{Batch, Feed, Taken},
     buffer::Buffer,
     context::{Context, Event},
     graph::{Graphs, Makers},
@@ -54,7 +54,7 @@ pub struct Cuda {
     pub(super) scored: u64,
     pub(super) progress: Progress,
     /// Of the batch whose score was taken last.
-    pub(super) seconds: Option<[f64; 2]>,
+    pub(super) taken: Taken,
     /// If someone watches.
     pub(super) timeline: Option<Timeline>,
     pub(super) unpacked: u64,
@@ -114,7 +114,7 @@ impl Cuda {
             begun: 0,
             scored: 0,
             progress: Progress::default(),
-            seconds: None,
+            taken: Taken::default(),
             timeline: None,
             unpacked: 0,
             arrivals,

@@ -66,6 +66,14 @@ impl Cuda {
         self.write(dx, op)
     }
 
+    /// Of gradients that may overflow, has the updates that follow left out if any of these did.
+    fn find_overflow(&mut self, numbers: Numbers, len: usize, g: Ptr) {
+        if self.numbers == Numbers::F16 {
+            let params = self.params();
+            sgd::cuda::find_overflow(numbers, len, g, params, &mut |l| self.launch(&l));
+        }
+    }
+
     /// The addresses of velocities and weights that op `op` writes, and of the copy of these.
     fn weights(&mut self, v: &Buffer, w: &Buffer, op: u64) -> [Ptr; 3] {
         let (v, copy) = (self.write(v, op), Ptr::or_null(w.copy()));
@@ -216,7 +224,11 @@ impl Device for Cuda {
     }
 
     fn seconds(&mut self) -> Option<[f64; 2]> {
-        self.seconds
+        self.taken.seconds
+    }
+
+    fn overflowed(&mut self) -> bool {
+        self.taken.overflowed
     }
 
     fn watch(&mut self) -> Result<(), DeviceError> {
@@ -325,6 +337,8 @@ impl Device for Cuda {
         let by = self.queues.count();
         let (x, dy) = (self.factor(x, by), self.factor(dy, by));
         let (w, params) = (self.weights(v, w, by), self.params());
+        self.find_overflow(self.numbers, n * op.inputs, x);
+        self.find_overflow(self.numbers, n * op.outputs, dy);
         let tiled = self.tiled(&Product::of_linear(op, Pass::BackwardWeight));
         let sink = &mut |l: Launch| self.launch(&l);
         linear::cuda::update(tiled, op, n, [x, dy], sgd, w, params, sink);
@@ -388,6 +402,7 @@ impl Device for Cuda {
         let by = self.queues.count();
         let numbers = if w.copy().is_some() { self.numbers } else { Numbers::F32 };
         let (g, w, params) = (g.read_by(by), self.weights(v, w, by), self.params());
+        self.find_overflow(Numbers::F32, len, g);
         sgd::cuda::step(numbers, op, len, g, w, params, &mut |l| self.launch(&l));
     }
 }

@@ -42,10 +42,15 @@ impl Ptr {
 pub struct StepParams {
     /// Learning rate.
     pub rate: f32,
-    /// One divided by the rows whose label is a class, by 1 where there is none.
+    /// What a row has of the loss's gradient: the gradient's scale divided by the rows whose label is a class, by 1
+    /// where there is none.
     pub share: f32,
     /// The global step, low word first: it keys the dropout.
     pub step: [u32; 2],
+    /// One divided by the gradient's scale.
+    pub unscale: f32,
+    /// Set by [`find_overflow`](crate::ops::sgd::cuda::find_overflow): from then on no weight is updated.
+    pub overflowed: u32,
 }
 
 impl StepParams {
@@ -53,7 +58,19 @@ impl StepParams {
     /// that is a class.
     pub fn new(rate: f32, step: u64, counted: usize) -> Self {
         let step = [step as u32, (step >> 32) as u32];
-        Self { rate, share: 1.0 / counted.max(1) as f32, step }
+        let share = 1.0 / counted.max(1) as f32;
+        Self { rate, share, step, unscale: 1.0, overflowed: 0 }
+    }
+
+    /// Where `overflowed` is of those at `params`.
+    pub(super) const fn overflowed_at(params: Ptr) -> Ptr {
+        Ptr(params.0 + std::mem::offset_of!(Self, overflowed) as u64)
+    }
+
+    /// With gradients that are `scale` times as large, a power of two.
+    #[must_use]
+    pub fn scaled(self, scale: f32) -> Self {
+        Self { share: self.share * scale, unscale: self.unscale / scale, ..self }
     }
 }
 
@@ -252,7 +269,9 @@ mod tests {
     #[test]
     fn step_parameters_are_the_words_that_the_kernels_read() {
         let params = StepParams::new(0.01, 3 << 32 | 5, 0);
-        assert_eq!(size_of::<StepParams>(), 16);
+        assert_eq!(size_of::<StepParams>(), 24);
         assert_eq!((params.share, params.step), (1.0, [5, 3]));
+        let scaled = StepParams::new(0.01, 0, 4).scaled(1024.0);
+        assert_eq!((scaled.share, scaled.unscale, scaled.rate), (256.0, 1.0 / 1024.0, 0.01));
     }
 }

@@ -33,6 +33,18 @@ DEV void store_words(void *p, u32 a, u32 b, u32 c, u32 d) { *(uint4 *)p = make_u
 
 DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
+// Half precision to a float, exactly, and back, rounded to nearest even; beyond the largest: infinity.
+DEV float from_f16(u16 x) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x));
+    return r;
+}
+DEV u16 to_f16(float x) {
+    u16 r;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x));
+    return r;
+}
+
 #if __CUDA_ARCH__ >= 800
 #define TENSOR_CORES
 
@@ -42,11 +54,23 @@ DEV u32 to_bf16x2(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
     return r;
 }
+DEV u32 to_f16x2(float low, float high) {
+    u32 r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
 
 // d[16][8] += a[16][16] b[16][8]; fragments as the PTX ISA's figures show.
 DEV void mma_bf16(float *d, const u32 *a, const u32 *b) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+DEV void mma_f16(float *d, const u32 *a, const u32 *b) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
         "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -102,14 +126,17 @@ DEV u32 to_bf16(float x) {
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 DEV u32 to_bf16x2(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
+DEV u32 to_f16x2(float low, float high) { return to_f16(low) | (u32)to_f16(high) << 16; }
 #endif  // __CUDA_ARCH__ >= 800
 #endif  // HOST_EMU
 
 // What changes from step to step: the twin of launch.rs's `StepParams`.
 struct StepParams {
     float rate;
-    float share;
+    float share;  // of a row in the gradient, times its scale
     u32 step[2];
+    float unscale;   // one divided by the gradient's scale
+    u32 overflowed;  // a gradient was not finite: no weight is updated any more
 };
 
 // The thread's index over the whole grid: of 32 bits, as all counts are that launch.rs's `int` has let

@@ -94,8 +94,8 @@ impl Gpu {
     pub fn product_peak_gflops(&self, numbers: Numbers) -> f64 {
         let halves_in_tf32 = match numbers {
             Numbers::Tf32 => 1.0,
-            Numbers::Bf16 if self.capability >= TF32_FROM => 2.0,
-            Numbers::F32 | Numbers::Bf16 => return self.peak_gflops(),
+            Numbers::Bf16 | Numbers::F16 if self.capability >= TF32_FROM => 2.0,
+            Numbers::F32 | Numbers::Bf16 | Numbers::F16 => return self.peak_gflops(),
         };
         let tf32 = self.data_sheet().map_or_else(
             || {

@@ -4,6 +4,9 @@
 //! on it (`hostemu::OTHER_KERNELS`). Run by `cargo xtask ci`: `cargo test -p gpu --lib seeded -- --ignored`.
 
 use super::testing::emulation;
+use rayon::iter::{
+    IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _,
+};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -33,6 +36,8 @@ const SUMS: &str = "cuda/sums.cuh";
 const LINEAR: &str = "ops/linear/linear.cu";
 const CONV: &str = "ops/conv/conv.cu";
 const DEPTH: &str = "ops/conv/depth.cu";
+const NUMBERS: &str = "cuda/numbers.cuh";
+const SGD: &str = "ops/sgd/sgd.cu";
 const FINISH: &str = "ops/finish/finish.cu";
 const SOFTMAX: &str = "ops/softmax/softmax.cu";
 const DROPOUT: &str = "ops/dropout/dropout.cu";
@@ -90,9 +95,16 @@ const BUGS: [Bug; 50] = [
     bug("what is not a number ranks below the label", SOFTMAX, "!(p[k] < of_label)", "p[k] >= of_label", "softmax::cuda"),
     bug("nine rounds of Philox", DROPOUT, "round < 10", "round < 9", "dropout::cuda"),
     bug("the weight moves by the old velocity", "ops/sgd/sgd.cuh", "    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));\n    w = __fadd_rn(w, v);", "    w = __fadd_rn(w, v);\n    v = __fsub_rn(kept, __fmul_rn(rates.rate, g));", "sgd::cuda"),
-    bug("products read the weights of the step before", "ops/sgd/sgd.cu", "copy[i] = narrow<T>(w[i])", "copy[i] = narrow<T>(w[i] - v[i])", "sgd::cuda"),
+    bug("products read the weights of the step before", SGD, "copy[i] = narrow<T>(w[i])", "copy[i] = narrow<T>(w[i] - v[i])", "sgd::cuda"),
     bug("a linear layer's copy is not written", LINEAR, "if (copied(copy)) store4(of_copy, ws);", "", "linear::cuda"),
-    bug("what is added to is taken from the wrong halves", "cuda/numbers.cuh", "v.x << 16), __uint_as_float(v.x & 0xffff0000u)", "v.x & 0xffff0000u), __uint_as_float(v.x << 16)", "conv::cuda"),
+    bug("what is added to is taken from the wrong halves", NUMBERS, "v.x << 16), __uint_as_float(v.x & 0xffff0000u)", "v.x & 0xffff0000u), __uint_as_float(v.x << 16)", "conv::cuda"),
+    bug("what is added to is taken from the wrong f16", NUMBERS, "from_f16((u16)v.x), from_f16((u16)(v.x >> 16))", "from_f16((u16)(v.x >> 16)), from_f16((u16)v.x)", "conv::cuda"),
+    bug("two f16 are stored the wrong way round", NUMBERS, "to_f16x2(low, high)", "to_f16x2(high, low)", "conv::cuda"),
+    // The gradient's scale, and what overflows.
+    bug("the weights move by gradients as they are scaled", "ops/sgd/sgd.cuh", "__fmul_rn(params->rate, params->unscale)", "params->rate", "sgd::cuda"),
+    bug("what is not a number does not overflow", SGD, "!(fabsf(widen(g[i])) < __uint_as_float(0x7f800000))", "fabsf(widen(g[i])) >= __uint_as_float(0x7f800000)", "sgd::cuda"),
+    bug("weights move after an overflow", SGD, "i >= len || params->overflowed", "i >= len", "sgd::cuda"),
+    bug("a linear layer's weights move after an overflow", LINEAR, "if (params->overflowed) return;", "", "linear::cuda"),
 ];
 
 /// Copies the kernels below `from`.
@@ -163,27 +175,18 @@ fn every_seeded_bug_has_its_place() {
     }
 }
 
-/// What the tests say of a bug; nothing if they find nothing.
-fn found(bug: &Bug, folder: &Path) -> Option<String> {
-    let sources = folder.join("src");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
+/// What the tests say of a bug, whose kernels are made in `sources`; nothing if they find nothing.
+fn found(bug: &Bug, sources: &Path) -> Option<String> {
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), sources);
     let file = sources.join(bug.file);
     let text = fs::read_to_string(&file).expect("a kernel's source");
-    assert_eq!(
-        text.matches(bug.from).count(),
-        1,
-        "{}: {:?} in {}",
-        bug.what,
-        bug.from,
-        bug.file
-    );
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
-    only_of(bug.tests, &sources);
-    let library = build(&sources, &[]);
+    only_of(bug.tests, sources);
+    let library = build(sources, &[]);
     let complaint = complaint(bug.tests, &library);
     let missing = complaint.as_ref().is_some_and(|reason| reason.contains("no such kernel"));
     assert!(!missing, "{}: {complaint:?}", bug.what);
-    fs::remove_dir_all(&sources).expect("what was made");
+    fs::remove_dir_all(sources).expect("what was made");
     complaint
 }
 
@@ -239,15 +242,15 @@ fn nothing_is_undefined_in_cpp() {
 #[expect(clippy::print_stderr, reason = "the list is the result")]
 fn every_seeded_bug_is_found() {
     with_emulation("seeded", |folder| {
-        let mut missed = vec![];
-        for bug in &BUGS {
-            if let Some(reason) = found(bug, folder) {
+        let missed = BUGS.par_iter().enumerate().filter_map(|(number, bug)| {
+            if let Some(reason) = found(bug, &folder.join(format!("bug-{number}"))) {
                 eprintln!("found: {} | {} | {reason}", bug.what, bug.file);
-            } else {
-                eprintln!("MISSED: {} | {}", bug.what, bug.file);
-                missed.push(bug.what);
+                return None;
             }
-        }
+            eprintln!("MISSED: {} | {}", bug.what, bug.file);
+            Some(bug.what)
+        });
+        let missed: Vec<_> = missed.collect();
         assert!(missed.is_empty(), "not found: {missed:?}");
     });
 }

@@ -3,7 +3,7 @@
 use super::{
     batch::Batch,
     board::{ARRIVALS, BATCHES, Cuda},
-    launch::StepParams,
+    launch::{Ptr, StepParams},
     numbers::Numbers,
 };
 use crate::{
@@ -28,7 +28,7 @@ impl Cuda {
         }
         let rooms = self.rooms.as_mut().expect("reserved before the first batch");
         let counted = labels.iter().filter(|label| (**label as usize) < rooms.classes).count();
-        let params = StepParams::new(step.rate, step.step, counted);
+        let params = StepParams::new(step.rate, step.step, counted).scaled(step.scale);
         let batch = &mut rooms.batches[self.begun as usize % BATCHES];
         batch.set(labels, params);
         let (feed, queues, timeline) = (&rooms.feed, &self.queues, &mut self.timeline);
@@ -92,15 +92,23 @@ impl Cuda {
         if self.failed.is_some() {
             return;
         }
-        let (rows, scores, compute) = (batch.scored, &rooms.feed.scores, &self.queues.compute);
-        let scored = if rows > 0 {
-            let to = batch.scores_mut(rows);
-            // SAFETY: both are as long, and the batch is read when it is done only.
-            unsafe { result::memcpy_dtoh_async(to, scores.ptr().0, compute.handle()) }
-        } else {
-            Ok(())
+        let (rows, feed, compute) = (batch.scored, &rooms.feed, &self.queues.compute);
+        let copied = |to: &mut [u8], from: Ptr| {
+            // SAFETY: scores and flag, below, are as long here and there, and the batch is read when it is done
+            // only.
+            unsafe { result::memcpy_dtoh_async(to, from.0, compute.handle()) }
         };
-        let done = scored.and_then(|()| compute.record(&batch.done));
+        let scored = match rows {
+            0 => Ok(()),
+            rows => copied(batch.scores_mut(rows), feed.scores.ptr()),
+        };
+        let told = scored.and_then(|()| match self.numbers {
+            Numbers::F16 => {
+                copied(batch.overflowed_mut(), StepParams::overflowed_at(feed.params.ptr()))
+            }
+            Numbers::F32 | Numbers::Bf16 | Numbers::Tf32 => Ok(()),
+        });
+        let done = told.and_then(|()| compute.record(&batch.done));
         self.keep("ending a batch", done);
     }
 
@@ -137,8 +145,8 @@ impl Cuda {
 
     pub(super) fn take_score(&mut self) -> Score {
         let batch = &self.rooms().batches[self.scored as usize % BATCHES];
-        let (score, seconds) = (batch.score(), batch.seconds());
-        self.seconds = seconds;
+        let (score, taken) = (batch.score(), batch.taken());
+        self.taken = taken;
         self.scored += 1;
         score
     }

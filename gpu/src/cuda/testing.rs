@@ -112,8 +112,22 @@ pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
 /// Runs a test of products of `numbers` under all four schedules, followed, and as older devices have them.
 pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
     on_every_schedule(&mut test);
-    if emulation() && numbers == Numbers::Bf16 {
+    if emulation() && numbers.copies_weights() {
         test(&mut Emulated::new(How::OLD));
+    }
+}
+
+/// Whether what is as large as in 2012 runs under all schedules and for all numbers, as `cargo xtask ci --full`
+/// has it.
+pub(crate) fn in_full() -> bool {
+    std::env::var_os("ALEXNET_SCHEDULES").is_some_and(|schedules| schedules == "all")
+}
+
+/// Runs a test that is as large as in 2012 under one schedule, or [in full](in_full) under all four.
+pub(crate) fn at_full_size(mut test: impl FnMut(&mut Emulated)) {
+    if emulation() {
+        let schedules = &How::SCHEDULES[..if in_full() { 4 } else { 1 }];
+        schedules.iter().for_each(|how| test(&mut Emulated::new(*how)));
     }
 }
 
@@ -167,5 +181,6 @@ pub(crate) fn bound(numbers: Numbers, error: f64) -> f64 {
         + match numbers {
             Numbers::F32 | Numbers::Tf32 => 0.0,
             Numbers::Bf16 => 1.0 / 256.0,
+            Numbers::F16 => 1.0 / 2048.0,
         }
 }

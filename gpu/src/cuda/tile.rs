@@ -103,6 +103,11 @@ macro_rules! products {
                 concat!($name, "_bf16_128x128"),
             ],
             [
+                concat!($name, "_f16_64x64"),
+                concat!($name, "_f16_128x64"),
+                concat!($name, "_f16_128x128"),
+            ],
+            [
                 concat!($name, "_tf32_64x64"),
                 concat!($name, "_tf32_128x64"),
                 concat!($name, "_tf32_128x128"),

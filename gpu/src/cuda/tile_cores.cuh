@@ -19,10 +19,12 @@
 #define SHARED_BYTES (48 << 10)
 
 DEV void mma(float *d, const u32 *a, const u32 *b, bf16) { mma_bf16(d, a, b); }
+DEV void mma(float *d, const u32 *a, const u32 *b, f16) { mma_f16(d, a, b); }
 DEV void mma(float *d, const u32 *a, const u32 *b, float) { mma_tf32(d, a, b); }
 
 // What tensor cores multiply of a fragment's numbers.
 DEV void round_factors(u32 (&)[4], bf16) {}
+DEV void round_factors(u32 (&)[4], f16) {}
 DEV void round_factors(u32 (&r)[4], float) {
     UNROLL
     for (int i = 0; i < 4; i++) r[i] = to_tf32(__uint_as_float(r[i]));
@@ -196,9 +198,11 @@ DEV void multiply_cores(const A &a, const B &b, int m0, int n0, int k0, int k1,
     K(name##_64x64, T, WIDTH, 64, 64, product)   \
     K(name##_128x64, T, WIDTH, 128, 64, product) \
     K(name##_128x128, T, WIDTH, 128, 128, product)
-#define FOR_ALL_TILES(K)                  \
-    FOR_TILES(K, f32, float, 4, multiply) \
-    FOR_TILES(K, bf16, bf16, HALVES_WIDTH, multiply_cores) FOR_TF32_TILES(K)
+#define FOR_ALL_TILES(K)                                   \
+    FOR_TILES(K, f32, float, 4, multiply)                  \
+    FOR_TILES(K, bf16, bf16, HALVES_WIDTH, multiply_cores) \
+    FOR_TILES(K, f16, f16, HALVES_WIDTH, multiply_cores)   \
+    FOR_TF32_TILES(K)
 #ifdef TENSOR_CORES
 #define FOR_TF32_TILES(K) FOR_TILES(K, tf32, float, 4, multiply_cores)
 #else

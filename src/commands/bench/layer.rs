@@ -8,6 +8,7 @@ use gpu::{
     ops::{
         Dtype,
         conv::{Algorithm, Pass},
+        linear::Linear,
         sgd::Sgd,
     },
 };
@@ -15,8 +16,20 @@ use pipeline::random::Draws;
 
 /// Images of the check.
 const CHECKED: usize = 2;
-/// How far two algorithms may lie apart, relative to the largest: bf16 rounds by 2^-9.
-const APART_MAX: f32 = 0.02;
+/// How far a pass may lie from plain sums, relative to the largest: the bounds of the ops' own tests.
+fn apart_max(op: &Op, pass: Pass) -> f64 {
+    match op {
+        Op::Conv(op) => match op.algorithm(pass) {
+            Algorithm::Im2col => 2e-6,
+            Algorithm::Winograd => 4e-5,
+            Algorithm::Bf16 => 8e-3,
+        },
+        Op::Linear(op) => match op.dtype {
+            Dtype::F32 => 2e-6,
+            Dtype::Bf16 => 4e-3,
+        },
+    }
+}
 
 /// Its operands.
 pub(super) struct Layer {
@@ -42,13 +55,12 @@ fn lens(op: &Op) -> [usize; 4] {
 
 impl Layer {
     pub(super) fn new(
-        cpu: &mut Cpu, name: &str, op: Op, hidden: bool, n: usize,
+        cpu: &Cpu, name: &str, op: Op, hidden: bool, n: usize,
     ) -> Result<Self, DeviceError> {
-        let mut noise = |purpose: u32, len: usize| {
+        let noise = |purpose: u32, len: usize| {
             let mut draws = Draws::new(1, purpose, 0, 0);
-            let floats: Vec<f32> = (0..len).map(|_| 2.0 * draws.unit() as f32 - 1.0).collect();
             let mut buffer = cpu.zeros(len)?;
-            cpu.upload(&mut buffer, &floats);
+            buffer.iter_mut().for_each(|x| *x = 2.0 * draws.unit() as f32 - 1.0);
             Ok(buffer)
         };
         let [x, y, w, b] = lens(&op);
@@ -110,38 +122,88 @@ impl Layer {
         }
     }
 
-    /// Holds every pass over two images against the plainest algorithm.
+    /// Holds every pass over two images against plain sums.
     ///
     /// # Errors
     /// If they lie apart.
     pub(super) fn check(&self, cpu: &mut Cpu) -> Result<()> {
-        let mut plain = self.op;
-        match &mut plain {
-            Op::Conv(op) => op.by = Some([Algorithm::Im2col; 3]),
-            Op::Linear(op) => op.dtype = Dtype::F32,
-        }
         for pass in self.passes() {
-            let mut found = [&self.op, &plain].map(|op| {
-                let mut layer = Self::new(cpu, &self.name, *op, self.hidden, CHECKED)?;
-                layer.run(cpu, pass);
-                Ok::<_, DeviceError>(match pass {
-                    Pass::Forward => layer.y,
-                    Pass::BackwardData => layer.x,
-                    Pass::BackwardWeight => layer.dw,
-                })
-            });
-            let [found, wanted] = found.each_mut().map(|found| found.as_ref());
-            let (found, wanted) = (found.expect("memory"), wanted.expect("memory"));
+            let made = |op: Op| Self::new(cpu, &self.name, op, self.hidden, CHECKED);
+            let (mut layer, mut plain) = (made(self.op)?, made(self.op)?);
+            layer.run(cpu, pass);
+            plain.run_plainly(cpu, pass);
+            let [found, wanted] = [&layer, &plain].map(|layer| layer.result(pass));
             let largest = wanted.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
             let apart = |(a, b): (&f32, &f32)| (a - b).abs();
             let apart = found.iter().zip(wanted.iter()).map(apart).fold(0.0, f32::max);
             let how = self.algorithm(pass);
             ensure!(
-                apart <= APART_MAX * largest,
+                f64::from(apart) <= apart_max(&self.op, pass) * f64::from(largest),
                 "{}, {pass:?} by {how}: off by {apart} of {largest}",
                 self.name
             );
         }
         Ok(())
     }
+
+    /// What a pass writes.
+    fn result(&self, pass: Pass) -> &Buffer {
+        match pass {
+            Pass::Forward => &self.y,
+            Pass::BackwardData => &self.x,
+            Pass::BackwardWeight => &self.dw,
+        }
+    }
+
+    /// Computes a pass by windows laid out as columns, or by sums in double precision.
+    fn run_plainly(&mut self, cpu: &mut Cpu, pass: Pass) {
+        match &mut self.op {
+            Op::Conv(op) => {
+                op.by = Some([Algorithm::Im2col; 3]);
+                self.run(cpu, pass);
+            }
+            Op::Linear(op) => {
+                let op = *op;
+                let sums = self.linear_sums(&op, pass);
+                let to = match pass {
+                    Pass::Forward => &mut self.y,
+                    Pass::BackwardData => &mut self.x,
+                    Pass::BackwardWeight => &mut self.dw,
+                };
+                to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum as f32);
+            }
+        }
+    }
+
+    fn linear_sums(&self, op: &Linear, pass: Pass) -> Vec<f64> {
+        let Self { n, x, y, w, b, dw, .. } = self;
+        let wide = |values: &Buffer| values.iter().map(|x| f64::from(*x)).collect();
+        let mut sums: Vec<f64> = match pass {
+            Pass::Forward => {
+                (0..n * op.outputs).map(|i| f64::from(b[i % op.outputs])).collect()
+            }
+            Pass::BackwardData => vec![0.0; n * op.inputs],
+            // Other sources' columns stay as they are.
+            Pass::BackwardWeight => wide(dw),
+        };
+        for (i, k, c) in places(*n, op) {
+            let (at_x, at_y) = (i * op.inputs + c, i * op.outputs + k);
+            let at_w = k * op.weight_inputs + op.weight_offset + c;
+            let [x, y, w] = [x[at_x], y[at_y], w[at_w]].map(f64::from);
+            match pass {
+                Pass::Forward => sums[at_y] += x * w,
+                Pass::BackwardData => sums[at_x] += y * w,
+                Pass::BackwardWeight if i == 0 => sums[at_w] = x * y,
+                Pass::BackwardWeight => sums[at_w] += x * y,
+            }
+        }
+        sums
+    }
+}
+
+/// Every image, output and input.
+fn places(n: usize, op: &Linear) -> impl Iterator<Item = (usize, usize, usize)> {
+    let (outputs, inputs) = (op.outputs, op.inputs);
+    let rows = (0..n).flat_map(move |i| (0..outputs).map(move |k| (i, k)));
+    rows.flat_map(move |(i, k)| (0..inputs).map(move |c| (i, k, c)))
 }

@@ -5,11 +5,11 @@ use super::{CLASSES, layer::Layer};
 use crate::{
     cli::BenchLayersArgs,
     commands::{recipe, say},
-    devices::check_cpu,
+    devices::{Kind, check_towers},
     model::{Net, Part},
-    render::{Done, Hint},
+    render::{Done, Hint, counted},
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use gpu::{
     cpu::{Cpu, Level, peak},
     ops::{Dtype, conv::Pass},
@@ -49,16 +49,10 @@ struct Measured {
 /// # Errors
 /// If the recipe cannot be used, there is no such layer, or a pass is computed wrongly.
 pub(super) fn run(args: &BenchLayersArgs) -> Result<Done> {
-    let config = recipe(&args.recipe, "two-tower-2012")?;
-    check_cpu(config.train.dtype)?;
+    let config = recipe(&args.recipe.recipe(), "two-tower-2012")?;
     let towers = args.towers.unwrap_or(config.towers);
-    ensure!(
-        towers >= 1 && config.towers.is_multiple_of(towers),
-        Hint::new(
-            format!("--towers {towers}: the net's {} cannot be carried so", config.towers),
-            format!("pass --towers 1 or --towers {}", config.towers),
-        )
-    );
+    check_towers(towers, config.towers)?;
+    Kind::Cpu.trains_in(config.train.dtype)?;
     let net = Net::new(&config, CLASSES);
     let threads = usize::from(args.threads);
     let mut cpu = Cpu::new("bench", threads)?;
@@ -151,13 +145,13 @@ fn measure(
 
 fn table(report: &Report) -> String {
     let mut text = format!(
-        "{}, {}: batch {}, one of {} towers on {} threads, best of {}; peak {:.0} GFLOP/s\n\
+        "{}, {}: batch {}, one of {} on {}, best of {}; peak {:.0} GFLOP/s\n\
          {:<6} {:<16} {:<16} {:>8} {:>8} {:>8}",
         report.preset,
         report.dtype,
         report.batch,
-        report.towers,
-        report.threads,
+        counted(report.towers, "device"),
+        counted(report.threads, "thread"),
         report.rounds,
         report.peak_gflops,
         "layer",

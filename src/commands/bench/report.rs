@@ -1,7 +1,7 @@
 //! What a bench of one stage found.
 
 use super::rounds::Rates;
-use crate::commands::say;
+use crate::{commands::say, render::counted};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -59,12 +59,12 @@ impl StageReport {
 
     fn table(&self) -> String {
         let mut text = format!(
-            "{}: {} images of {} ({:.1} kB each), {} threads\n{:<24} {:>10} {:>12} {:>8} {:>8} {:>12} {:>6}  bound",
+            "{}: {} images of {} ({:.1} kB each), {}\n{:<24} {:>10} {:>12} {:>8} {:>8} {:>12} {:>6}  bound",
             self.stage,
             self.images,
             self.data,
             self.bytes_per_image / 1e3,
-            self.threads,
+            counted(self.threads, "thread"),
             "",
             "images/s",
             "us a thread",

@@ -7,13 +7,13 @@ use super::{
     memory::anonymous_mib,
 };
 use crate::{
-    cli::{BenchStepArgs, DeviceKind},
+    cli::BenchStepArgs,
     commands::{recipe, say},
     config::Config,
-    devices::{Share, check_cpu},
+    devices::{Kind, Share},
     exchange::Times,
     model::Net,
-    render::{Done, Hint},
+    render::{Done, counted},
     tower::{BATCHES_IN_FLIGHT, Pass, Towers, stopwatch},
 };
 use anyhow::{Result, ensure};
@@ -38,8 +38,6 @@ pub(super) enum What {
     Infer,
 }
 
-/// Steps measured where `--steps` does not say.
-const STEPS: u64 = 5;
 /// Slots of the ring: one for each batch in flight.
 const SLOTS: usize = BATCHES_IN_FLIGHT;
 /// Steps before the clock starts: buffers grow and pages are touched.
@@ -78,26 +76,20 @@ struct Report {
 /// # Errors
 /// If the recipe or the devices cannot be used, or a loss is no number.
 pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
-    let config = recipe(&args.recipe, "two-tower-2012")?;
-    check_cpu(config.train.dtype)?;
-    let compute = &args.compute;
-    ensure!(
-        compute.gpus.is_empty() && compute.device != DeviceKind::Cuda,
-        Hint::new("`bench` measures the CPU", "`alexnet doctor` measures GPUs")
-    );
-    let share = Share::new(compute.threads, compute.towers, config.towers)?;
+    let config = recipe(&args.recipe.recipe(), "two-tower-2012")?;
+    Kind::Cpu.trains_in(config.train.dtype)?;
+    let share = Share::new(args.threads, args.towers, config.towers)?;
     let Share { towers: devices, threads, .. } = share;
     let net = Net::new(&config, CLASSES);
     let mut towers = Towers::start(share.cpus()?, &net, &config.train)?;
     let dtype: Dtype = config.train.dtype.into();
     let peak = || peak::gflops(Level::widest(), threads, dtype);
     let before = peak();
-    let count = config.train.steps.unwrap_or(STEPS);
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
     let mut slots = towers.slots(SLOTS, bytes)?;
     slots.iter_mut().for_each(|slot| fill(slot, &config));
     let ring = Ring::new(slots, config.train.batch);
-    let (mut seconds, times) = steps(&mut towers, &ring, &config, what, count)?;
+    let (mut seconds, times) = steps(&mut towers, &ring, &config, what, args.steps)?;
     let ring_mib = ((SLOTS * bytes) >> 20) as u64;
     let memory_mib = anonymous_mib().map(|mib| mib.saturating_sub(ring_mib));
     // The machine may have been faster before or after: the bound is the higher one.
@@ -118,7 +110,7 @@ pub(super) fn run(args: &BenchStepArgs, what: What) -> Result<Done> {
         batch: config.train.batch,
         towers: devices,
         threads,
-        steps: count,
+        steps: args.steps,
         peak_gflops,
         gflop_per_image,
         roofline_images_per_s,
@@ -146,7 +138,9 @@ fn steps<M: Memory>(
         while submitted < warm_up_and_timed.min(step + BATCHES_IN_FLIGHT as u64) {
             let batch = made_up(ring, submitted, config)?;
             let pass = match what {
-                What::Train => Pass::Train { rate: config.train.rate as f32, step: submitted },
+                What::Train => {
+                    Pass::Train { rate: config.train.rate as f32, step: submitted, scale: 1.0 }
+                }
                 What::Infer => Pass::Test,
             };
             towers.submit(batch, pass, false)?;
@@ -180,15 +174,15 @@ fn table(report: &Report) -> String {
     let parts: String = parts.into_iter().filter(|part| part.1 > 0.0).map(part).collect();
     let memory = report.memory_mib.map_or("unknown".into(), |mib| format!("{mib} MiB"));
     format!(
-        "{}, {}: batch {}, {} towers on {} threads, {} steps\n\
+        "{}, {}: batch {}, {} on {}, {} steps\n\
          {:.1} images/s, {:.0} % of the roofline of {:.1} ({:.0} GFLOP/s over {:.3} GFLOP an image)\n\
          memory {memory}, and {} MiB of slots\n\
          mean step    {:7.1} ms{parts}",
         report.preset,
         report.dtype,
         report.batch,
-        report.towers,
-        report.threads,
+        counted(report.towers, "device"),
+        counted(report.threads, "thread"),
         report.steps,
         report.images_per_s,
         report.share_of_roofline * 100.0,

@@ -45,7 +45,7 @@ enum Written {
 }
 
 /// The rate of the optimiser's step: a gradient is then as visible as the weights.
-pub(super) const STEP: Step = Step { rate: 0.5, step: 7 };
+pub(super) const STEP: Step = Step { rate: 0.5, step: 7, scale: 1.0 };
 
 /// A device, an op and its operands.
 pub(super) struct Bed<'a, D: Device> {

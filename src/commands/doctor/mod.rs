@@ -63,7 +63,7 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
             workers: None,
         };
         let choice = Choice::new(&compute, config.towers)?;
-        choice.check(config.train.dtype)?;
+        choice.trains_in(config.train.dtype)?;
         let Choice::Cuda { gpus: indices, .. } = &choice else {
             unreachable!("GPUs were asked for");
         };
@@ -72,7 +72,7 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
         remark(&format!("{}, batch {batch}: layers", config.name));
         // What is rounded in memory, too, is held to the CPU by the towers.
         let numbers = match config.train.dtype {
-            Dtype::F32 | Dtype::Bf16 => Numbers::F32,
+            Dtype::F32 | Dtype::Bf16 | Dtype::F16 => Numbers::F32,
             Dtype::Tf32 => Numbers::Tf32,
         };
         layers::check((&found, indices[0]), numbers, &net, batch, &budget, &mut report)?;

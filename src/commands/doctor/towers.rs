@@ -6,7 +6,7 @@ use crate::{
         CLASSES,
         batch::{fill, made_up},
     },
-    config::Config,
+    config::{Config, Dtype},
     devices::{Choice, Devices, Share},
     model::Net,
     tower::{Pass, Towers, stopwatch},
@@ -19,6 +19,9 @@ use pipeline::{augment::Element, feed::slot_bytes, ring::Ring};
 const COMPARED: u64 = 3;
 /// Of losses, relative: sums in another order, and near-ties of the pooling.
 pub(super) const APART_MAX: f64 = 1e-3;
+
+/// By which the loss is scaled in f16: far from either end of its range.
+const SCALE: f32 = 1024.0;
 
 /// Share of the time that is left to whatever comes after a step.
 const LEFT: f64 = 0.07;
@@ -76,9 +79,14 @@ fn train<D: Device>(
     slots.iter_mut().for_each(|slot| fill(slot, config));
     let ring = Ring::new(slots, config.train.batch);
     let rate = config.train.rate as f32;
+    let scale = if config.train.dtype == Dtype::F16 { SCALE } else { 1.0 };
     let mut losses = vec![];
     for step in 0..COMPARED {
-        towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
+        towers.submit(
+            made_up(&ring, step, config)?,
+            Pass::Train { rate, step, scale },
+            false,
+        )?;
         let (outcome, _) = towers.outcome()?;
         losses.push(outcome.score.loss_sum / outcome.score.images as f64);
         if !budget.has(LEFT) {
@@ -95,7 +103,11 @@ fn train<D: Device>(
                 break;
             }
             done += 1;
-            towers.submit(made_up(&ring, step, config)?, Pass::Train { rate, step }, false)?;
+            towers.submit(
+                made_up(&ring, step, config)?,
+                Pass::Train { rate, step, scale },
+                false,
+            )?;
             in_flight += 1;
             if in_flight == 2 {
                 towers.outcome()?;

@@ -178,7 +178,7 @@ fn make_one(tools: &Tools, of: Output, scratch: &Path) -> Result<((String, Vec<u
             let told = tools.assemble(architecture, &ptx, &cubin)?;
             let known = architecture >= DISASSEMBLED_FROM;
             let disassembly = if known { tools.disassemble(&cubin)? } else { String::new() };
-            let rows = table::rows(&told, &disassembly)?;
+            let rows = table::rows(&told, &disassembly).with_context(|| name.clone())?;
             Ok(((name, fs::read(&cubin)?), rows))
         }
         // An old NVRTC's PTX is understood by older drivers, too.

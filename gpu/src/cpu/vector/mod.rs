@@ -62,7 +62,8 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     /// `c` plus, in each lane, the products of the two bf16s of `a` with those of `b`. The order of the sums,
     /// and how often they are rounded, are the level's.
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Rounds to bf16, ties to even: `low` to the low halves of the lanes, `high` to the high ones.
+    /// Rounds to bf16, ties to even: `low` to the low halves of the lanes, `high` to the high ones. AVX-512's own instruction
+    /// takes subnormal numbers for zeros.
     fn pair(self, low: Self::V, high: Self::V) -> Self::V;
     /// Rows to columns.
     fn transpose(self, rows: [Self::V; L]) -> [Self::V; L];

@@ -4,7 +4,7 @@ use super::{Call, Refused, product::Product, shapes::in_order};
 use crate::{
     cuda::{
         board::Cuda,
-        launch::Ptr,
+        launch::{Ptr, StepParams},
         memory::Memory,
         tile::{Epilogue, Tile, Tiled},
     },
@@ -63,8 +63,9 @@ pub(super) struct Bed {
     factors: [Memory; 2],
     /// A library's result, and our kernel's; of an optimiser's step, velocities and weights.
     results: [Memory; 2],
-    /// Of such a step, what products read of the weights, if they do not read these.
+    /// Of such a step, what products read of the weights, if they do not read these; and what changes.
     copy: Option<Memory>,
+    params: Memory,
 }
 
 impl Bed {
@@ -95,6 +96,7 @@ impl Cuda {
             ],
             results: [self.unwritten(result * sum_bytes)?, self.unwritten(result * sum_bytes)?],
             copy: copied.then(|| self.unwritten(result * numbers.bytes())).transpose()?,
+            params: self.filled(bytemuck::bytes_of(&StepParams::new(STEP.rate, 0, n)))?,
         })
     }
 
@@ -178,7 +180,7 @@ impl Cuda {
         let [first, second] = bed.factors.each_ref().map(Memory::ptr);
         let [of_library, result] = bed.results.each_ref().map(Memory::ptr);
         let (to, room) = (Epilogue { accumulate, ..Epilogue::plain(result) }, self.workspace());
-        let params = self.params();
+        let params = bed.params.ptr();
         let sink = &mut |launch| self.launch(&launch);
         let x = conv::cuda::Input::Activations(first);
         match &bed.product {

@@ -12,7 +12,10 @@
     }
 FOR_ALL_NUMBERS(ELEMENTS)
 
-KERNEL(256, narrow_bf16, const float *x, bf16 *y, u64 len) {
-    const u32 i = global_thread();
-    if (i < len) y[i] = narrow<bf16>(x[i]);
-}
+#define NARROW(T)                                           \
+    KERNEL(256, narrow_##T, const float *x, T *y, u64 len) { \
+        const u32 i = global_thread();                      \
+        if (i < len) y[i] = narrow<T>(x[i]);                \
+    }
+NARROW(bf16)
+NARROW(f16)

@@ -17,7 +17,7 @@ use super::Dtype;
 pub struct Conv {
     /// Input channels of this source, over all groups.
     pub channels: usize,
-    /// Input height and width.
+    /// Input height.
     pub height: usize,
     /// Input width.
     pub width: usize,
@@ -46,22 +46,27 @@ impl Conv {
     pub fn algorithm(&self, pass: Pass) -> Algorithm {
         self.by.map_or_else(|| algorithm(self, pass, Dtype::F32), |by| by[pass as usize])
     }
+
     /// Output height.
     pub const fn out_height(&self) -> usize {
         (self.height + self.pad_before + self.pad_after - self.window) / self.stride + 1
     }
+
     /// Output width.
     pub const fn out_width(&self) -> usize {
         (self.width + self.pad_before + self.pad_after - self.window) / self.stride + 1
     }
+
     /// Floats of one input image.
     pub const fn x_len(&self) -> usize {
         self.channels * self.height * self.width
     }
+
     /// Floats of one output image.
     pub const fn y_len(&self) -> usize {
         self.kernels * self.out_height() * self.out_width()
     }
+
     /// Floats of the weights, all sources together.
     pub const fn w_len(&self) -> usize {
         self.kernels * self.weight_channels * self.window * self.window

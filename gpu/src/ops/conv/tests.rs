@@ -367,17 +367,21 @@ fn the_2012_crop_hangs_over_right_and_bottom() {
 
 #[test]
 fn the_same_threads_give_the_same_bits() {
-    let (groups, weight_channels) = (2, 2);
-    let op = Conv { pad_before: 1, pad_after: 1, groups, weight_channels, ..conv(4, 9, 6, 3) };
+    let (groups, weight_channels) = (2, 16);
+    let op =
+        Conv { pad_before: 1, pad_after: 1, groups, weight_channels, ..conv(32, 9, 48, 3) };
     testing::on_every_cpu(|cpu| {
         let [x, dy] = [noise(1, 8 * op.x_len()), noise(2, 8 * op.y_len())]
             .map(|values| testing::buffer(cpu, &values));
-        let mut take = || {
-            let mut dw = testing::buffer(cpu, &vec![0.0; op.w_len()]);
-            cpu.conv_backward_weight(&op, 8, Input::Buffer(&x), &dy, &mut dw);
-            dw.to_vec()
-        };
-        let first = take();
-        assert!((0..5).all(|_| take() == first));
+        for by in Algorithm::ALL {
+            let op = Conv { by: Some([by; 3]), ..op };
+            let mut take = || {
+                let mut dw = testing::buffer(cpu, &vec![0.0; op.w_len()]);
+                cpu.conv_backward_weight(&op, 8, Input::Buffer(&x), &dy, &mut dw);
+                dw.to_vec()
+            };
+            let first = take();
+            assert!((0..5).all(|_| take() == first), "{by:?}");
+        }
     });
 }

@@ -114,38 +114,64 @@ pub(super) mod tests {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn forward_and_gradients_agree_with_the_formulas(op in ops(), n in 1..4_usize) {
-            let (x, d) = (noise(1, n * op.y_len()), noise(2, n * op.out_len()));
-            let handed_on = reference(&op, n, &wide(&x));
-            // Near a kink of the activation, or where two pixels of a plane are nearly alike before
-            // they are pooled, in any of the channels that LRN ties together.
-            let pooled = reference(&Finish { pool: None, ..op }, n, &wide(&x));
-            let alike = |i: usize| {
-                let plane = i / op.area * op.area;
-                let mut others = (plane..plane + op.area).filter(|j| *j != i);
-                others.any(|j| pooled[j] != 0.0 && (pooled[j] - pooled[i]).abs() < 1e-3)
-            };
-            let near = |i: usize| {
-                let image = i / op.y_len() * op.y_len();
-                let mut channels = (image + i % op.area..image + op.y_len()).step_by(op.area);
-                kinked(x[i], 0.0) || op.pool.is_some() && channels.any(alike)
-            };
-            testing::on_every_cpu(|cpu| {
-                let (mut y, given) = (testing::buffer(cpu, &x), testing::buffer(cpu, &d));
-                let mut out = testing::buffer(cpu, &vec![9.0; d.len()]);
-                cpu.finish_forward(&op, n, &mut y, (!op.in_place()).then_some(&mut out));
-                close(if op.in_place() { &y } else { &out }, &handed_on, 1e-6);
-                let mut db = testing::buffer(cpu, &vec![9.0; op.channels]);
-                cpu.finish_backward(&op, n, &given, &mut y, &mut db);
-                let loss = |x: &[f64]| -> f64 {
-                    reference(&op, n, x).iter().zip(&d).map(|(y, d)| y * f64::from(*d)).sum()
-                };
-                testing::gradient(&x, &y, loss, near);
-                let of_channel = |k| {
-                    let units = (0..y.len()).filter(move |i| i / op.area % op.channels == k);
-                    units.map(|i| f64::from(y[i]))
-                };
-                close_sums(&db, of_channel, 1e-6);
-            });
+            agrees(&op, n);
         }
+    }
+
+    /// Of one of two towers.
+    #[test]
+    fn conv1_and_conv5_of_2012_agree_with_the_formulas() {
+        for (channels, side, normalised) in [(48, 55, true), (128, 13, false)] {
+            let (area, groups, height, width) = (side * side, 1, side, side);
+            let lrn = Lrn { channels, groups, area, size: 5, alpha: 0.5, beta: 0.75, k: 2.0 };
+            let pool = MaxPool { channels, height, width, window: 3, stride: 2 };
+            let (lrn, pool) = (normalised.then_some(lrn), Some(pool));
+            agrees(&Finish { channels, area, activation: Activation::Relu, lrn, pool }, 1);
+        }
+    }
+
+    fn agrees(op: &Finish, n: usize) {
+        let (x, d) = (noise(1, n * op.y_len()), noise(2, n * op.out_len()));
+        let handed_on = reference(op, n, &wide(&x));
+        // Near a kink of the activation, or where two pixels of a window are nearly alike before they are
+        // pooled, in any of the channels that LRN ties together.
+        let pooled = reference(&Finish { pool: None, ..*op }, n, &wide(&x));
+        let alike = |plane: usize, at: usize, pool: &MaxPool| {
+            let around = |i: usize, end: usize| {
+                i.saturating_sub(pool.window - 1)..(i + pool.window).min(end)
+            };
+            let of_plane = &pooled[plane * op.area..][..op.area];
+            let rows = around(at / pool.width, pool.height);
+            let columns = || around(at % pool.width, pool.width);
+            let mut others = rows.flat_map(|i| columns().map(move |j| i * pool.width + j));
+            others.any(|j| {
+                j != at && of_plane[j] != 0.0 && (of_plane[j] - of_plane[at]).abs() < 1e-3
+            })
+        };
+        let near = |i: usize| {
+            let (plane, at) = (i / op.area, i % op.area);
+            let image = plane / op.channels * op.channels;
+            let reach = op.lrn.map_or(0, |lrn| lrn.size / 2);
+            let first = plane.saturating_sub(reach).max(image);
+            let mut planes = first..(plane + reach + 1).min(image + op.channels);
+            kinked(x[i], 0.0) || op.pool.is_some_and(|pool| planes.any(|p| alike(p, at, &pool)))
+        };
+        testing::on_every_cpu(|cpu| {
+            let (mut y, given) = (testing::buffer(cpu, &x), testing::buffer(cpu, &d));
+            let mut out = testing::buffer(cpu, &vec![9.0; d.len()]);
+            cpu.finish_forward(op, n, &mut y, (!op.in_place()).then_some(&mut out));
+            close(if op.in_place() { &y } else { &out }, &handed_on, 1e-6);
+            let mut db = testing::buffer(cpu, &vec![9.0; op.channels]);
+            cpu.finish_backward(op, n, &given, &mut y, &mut db);
+            let loss = |x: &[f64]| -> f64 {
+                reference(op, n, x).iter().zip(&d).map(|(y, d)| y * f64::from(*d)).sum()
+            };
+            testing::gradient(&x, &y, loss, near);
+            let of_channel = |k| {
+                let units = (0..y.len()).filter(move |i| i / op.area % op.channels == k);
+                units.map(|i| f64::from(y[i]))
+            };
+            close_sums(&db, of_channel, 1e-6);
+        });
     }
 }

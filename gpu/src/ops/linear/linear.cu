@@ -68,6 +68,7 @@ struct Step {
     }                                                                                        \
     KERNEL(TILE_THREADS, linear_update_##name, const T *x, const T *dy, float *v, float *w,  \
            T *copy, LinearShape s, float momentum, float decay, const StepParams *params) {  \
+        if (params->overflowed) return;                                                      \
         const Rates rates = rates_of(momentum, decay, params);                               \
         T *const of_source = copied(copy) ? copy + s.offset : copy;                          \
         const Step<T> step{v + s.offset, w + s.offset, of_source,                            \

@@ -107,17 +107,34 @@ mod tests {
 
     #[test]
     fn blocks_and_their_edges_agree_with_the_formula() {
-        edges(Dtype::F32, false, 1e-6);
+        // More rows, columns and terms than any block has, and none a multiple.
+        let edges = |dtype| linear(dtype, 61, (7, 1030, 3));
+        agrees(&edges(Dtype::F32), 301, false, 1e-6);
         // Factors that are bf16s already are off by no more; others, by 2^-9 each.
-        edges(Dtype::Bf16, true, 1e-6);
-        edges(Dtype::Bf16, false, 4e-3);
+        agrees(&edges(Dtype::Bf16), 301, true, 1e-6);
+        agrees(&edges(Dtype::Bf16), 301, false, 4e-3);
     }
 
-    fn edges(dtype: Dtype, rounded: bool, bound: f64) {
-        // More rows, columns and terms than any block has, and none a multiple.
-        let (n, outputs, inputs, offset) = (301, 61, 1030, 7);
-        let weight_inputs = offset + inputs + 3;
-        let op = Linear { inputs, outputs, weight_inputs, weight_offset: offset, dtype };
+    /// The second source of one of two towers.
+    #[test]
+    fn fc6_to_fc8_of_2012_agree_with_the_formula() {
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            agrees(&linear(dtype, 2048, (4608, 4608, 0)), 2, true, 2e-6);
+            agrees(&linear(dtype, 2048, (2048, 2048, 0)), 3, true, 2e-6);
+            agrees(&linear(dtype, 1000, (2048, 2048, 0)), 17, true, 2e-6);
+        }
+    }
+
+    fn linear(
+        dtype: Dtype, outputs: usize, (before, inputs, after): (usize, usize, usize),
+    ) -> Linear {
+        let weight_inputs = before + inputs + after;
+        Linear { inputs, outputs, weight_inputs, weight_offset: before, dtype }
+    }
+
+    /// All passes over `n` images; factors are `rounded` to bf16 before, or not.
+    fn agrees(op: &Linear, n: usize, rounded: bool, bound: f64) {
+        let Linear { inputs, outputs, weight_inputs, weight_offset: offset, .. } = *op;
         let round = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
         let factors = |seed: u32, len: usize| -> Vec<f32> {
             let plain = noise(seed, len).into_iter();
@@ -141,19 +158,13 @@ mod tests {
             let [x, dy] = [&xs, &dys].map(|values| testing::buffer(cpu, values));
             let [mut w, mut v] = [&ws, &vs].map(|values| testing::buffer(cpu, values));
             let mut found = testing::buffer(cpu, &noise(9, y.len()));
-            cpu.linear_forward(
-                &op,
-                n,
-                &x,
-                &w,
-                Sums { accumulate: false, ..Sums::more() },
-                &mut found,
-            );
+            let to = Sums { accumulate: false, ..Sums::more() };
+            cpu.linear_forward(op, n, &x, &w, to, &mut found);
             close(&found, &y, bound);
             let mut found = testing::buffer(cpu, &noise(9, dx.len()));
-            cpu.linear_backward_data(&op, n, &dy, &w, &mut found);
+            cpu.linear_backward_data(op, n, &dy, &w, &mut found);
             close(&found, &dx, bound);
-            cpu.linear_update(&op, n, &x, &dy, &sgd, &mut v, &mut w);
+            cpu.linear_update(op, n, &x, &dy, &sgd, &mut v, &mut w);
             let stepped = ws.iter().zip(&vs).zip(&dw).enumerate().map(|(i, ((w, v), dw))| {
                 let (w, v) = (f64::from(*w), f64::from(*v));
                 let mine = (offset..offset + inputs).contains(&(i % weight_inputs));

@@ -3,6 +3,9 @@
 pub(crate) mod cpu;
 
 /// `y[n, c, i, j] = max over the window of x[n, c, s i + u, s j + v]`, windows inside the image.
+///
+/// Of equal values the first in the window gets the gradient. What is not a number is larger than nothing: it is
+/// handed on only where it is its window's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPool {
     /// Channels.
@@ -22,6 +25,7 @@ impl MaxPool {
     pub const fn out_height(&self) -> usize {
         (self.height - self.window) / self.stride + 1
     }
+
     /// Output width.
     pub const fn out_width(&self) -> usize {
         (self.width - self.window) / self.stride + 1

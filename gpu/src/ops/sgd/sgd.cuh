@@ -4,10 +4,11 @@
 
 struct Rates {
     float momentum, decay, rate;
-};  // the decay times the rate
+};  // the decay times the rate, and the rate of gradients as they are scaled
 
+// Scales are powers of two: nothing is rounded that would not be without.
 DEV Rates rates_of(float momentum, float decay, const StepParams *params) {
-    return {momentum, __fmul_rn(decay, params->rate), params->rate};
+    return {momentum, __fmul_rn(decay, params->rate), __fmul_rn(params->rate, params->unscale)};
 }
 
 // Every rounding is its own, as on the CPU, so that both give the same bits.
@@ -19,4 +20,7 @@ DEV void sgd_step(const Rates &rates, float g, float &v, float &w) {
 
 // Whether weights have a copy that products read: halves of them have.
 DEV bool copied(const float *) { return false; }
-DEV bool copied(const bf16 *copy) { return copy; }
+template <class T>
+DEV bool copied(const T *copy) {
+    return copy;
+}

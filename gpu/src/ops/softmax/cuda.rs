@@ -41,8 +41,8 @@ pub fn forward(
     sink(Launch::new("softmax_f32", [n, 1, 1], [THREADS, 1, 1], args));
 }
 
-/// The gradient of the mean loss over the rows that count, in place over the probabilities. Their share is
-/// that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`.
+/// The gradient of the mean loss over the rows that count, in place over the probabilities. Their share, and by how
+/// much it is scaled, is that of the [`StepParams`](crate::cuda::launch::StepParams) at `params`.
 pub fn backward(n: usize, classes: usize, labels: Ptr, p: Ptr, params: Ptr, sink: Sink<'_>) {
     let args = Args::new().with(p).with(labels).with(int(n * classes)).with(int(classes));
     sink(Launch::each("softmax_backward_f32", n * classes, 256, args.with(params)));
@@ -58,6 +58,9 @@ mod tests {
         testing::{self, close, noise, wide},
     };
 
+    /// Of gradients.
+    const SCALE: f32 = 4096.0;
+
     /// Probabilities, score and gradient are those of the CPU device, which `mod.rs` holds against the formulas.
     fn agrees(logits: &[f32], classes: usize, labels: &[u32]) {
         let n = logits.len() / classes;
@@ -72,7 +75,8 @@ mod tests {
         on_every_schedule(|device| {
             let (p, labels) = (device.put(logits), device.put(&padded));
             let scores = device.put(&vec![RowScore::default(); n]);
-            let params = device.params(StepParams::new(0.1, 0, score.images));
+            let params = StepParams::new(0.1, 0, score.images).scaled(SCALE);
+            let params = device.params(params);
             device.run(|sink| forward(n, classes, labels, p, scores, sink));
             close(&device.get(p), &probabilities, 1e-6);
             let found: Score = device.get::<RowScore>(scores).into_iter().collect();
@@ -82,7 +86,8 @@ mod tests {
                 (score.top1, score.top5, score.images)
             );
             device.run(|sink| backward(n, classes, labels, p, params, sink));
-            close(&device.get(p), &wide(&wanted), 1e-6);
+            let scaled: Vec<f64> = wide(&wanted).iter().map(|d| d * f64::from(SCALE)).collect();
+            close(&device.get(p), &scaled, 1e-6);
         });
     }
 

@@ -26,9 +26,10 @@ impl Pass {
 pub enum Algorithm {
     /// Windows laid out as columns, and a matrix product: any shape.
     Im2col,
-    /// Winograd's minimal filtering with eight points a side: windows of 3 or 5 steps, rounded up.
+    /// Winograd's minimal filtering with eight points a side: step 1, 2 or 4, windows of 3 or 5 steps, rounded up.
     Winograd,
-    /// Sums over the windows where they lie, in bf16: any shape; for the gradient of the input, step 1.
+    /// Sums over the windows where they lie, in bf16: padding narrower than the window; for the gradient of the
+    /// input, step 1.
     Bf16,
 }
 

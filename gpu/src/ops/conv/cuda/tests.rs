@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     cuda::testing::{
-        Emulated, bound, channels_first, channels_last, on_every_device, once, rounded,
-        same_bits,
+        Emulated, at_full_size, bound, channels_first, channels_last, in_full, on_every_device,
+        once, rounded, same_bits,
     },
     testing::{close, noise, wide},
 };
@@ -243,10 +243,13 @@ fn the_layers_of_2012_agree_with_the_formula() {
     const SUMS: usize = 100;
     let layers = layers_of_2012();
     let in_f32 = layers.iter().map(|op| Operands::new(Numbers::F32, op, 1));
-    // Slower: conv1, conv2 and conv4.
-    let in_halves = [0, 1, 4].map(|i| Operands::new(Numbers::Bf16, &layers[i], 1));
-    let in_tf32 = [1, 4].map(|i| Operands::new(Numbers::Tf32, &layers[i], 1));
-    for operands in in_f32.chain(in_halves).chain(in_tf32) {
+    // Slower: conv1, conv2 and conv4, or all.
+    let some = if in_full() { &[0, 1, 2, 3, 4, 5][..] } else { &[0, 1, 4] };
+    // In turn: numbers of all kinds are multiplied alike.
+    let on_cores = [Numbers::Bf16, Numbers::F16, Numbers::Tf32];
+    let on_cores = some.iter().zip(on_cores.iter().cycle());
+    let on_cores = on_cores.map(|(i, numbers)| Operands::new(*numbers, &layers[*i], 1));
+    for operands in in_f32.chain(on_cores) {
         let (op, numbers, factors) = (operands.op, operands.numbers, operands.factors());
         let sums = |pass: Pass, len: usize| -> (usize, Vec<f64>) {
             let step = len.div_ceil(SUMS) | 1;
@@ -262,7 +265,7 @@ fn the_layers_of_2012_agree_with_the_formula() {
             *y_i = 2.0 * *y_i + f64::from(operands.b[i * y.0 / operands.area() % op.kernels]);
         }
         let dw = sums(Pass::BackwardWeight, op.w_len());
-        once(|device| {
+        at_full_size(|device| {
             let pictures = op.stride > 1;
             let (x, w, workspace) =
                 if pictures { operands.put_pictures(device) } else { operands.put(device) };
