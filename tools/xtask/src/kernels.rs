@@ -140,7 +140,10 @@ fn make(tools: &Tools) -> Result<Made> {
     let work = || {
         let mut made = Vec::new();
         while let Some(of) = OUTPUTS.get(next.fetch_add(1, Ordering::Relaxed)) {
-            made.push((*of, make_one(tools, *of, scratch.path())?));
+            let one = make_one(tools, *of, scratch.path());
+            // After a failure, no others are begun.
+            let one = one.inspect_err(|_| next.store(OUTPUTS.len(), Ordering::Relaxed))?;
+            made.push((*of, one));
         }
         Ok::<_, anyhow::Error>(made)
     };
