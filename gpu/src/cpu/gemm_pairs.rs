@@ -190,17 +190,7 @@ fn pack_rows<S: Simd<L>, const L: usize>(
     };
     if S::MATRIX_UNIT {
         let pitch = PAIRS + LINE;
-        for (first, pair) in
-            (0..rows).step_by(L).flat_map(|i| (0..pairs).step_by(L).map(move |k| (i, k)))
-        {
-            let mut columns = [s.zero(); L];
-            for (i, to) in columns.iter_mut().take(pairs - pair).enumerate() {
-                *to = column(pair + i, first);
-            }
-            for (i, row) in s.transpose(columns).into_iter().take(rows - first).enumerate() {
-                s.store_next(row, &mut room[(first + i) * pitch + pair..][..pairs - pair]);
-            }
-        }
+        pack_turned(s, rows, pairs, column, pitch, room);
         return Strides { row: pitch, col: 1 };
     }
     let pitch = ROWS + LINE;
@@ -210,4 +200,23 @@ fn pack_rows<S: Simd<L>, const L: usize>(
         }
     }
     Strides { row: 1, col: pitch }
+}
+
+/// Rows of `pairs` one after another, `pitch` apart, from columns: `column(k, i)` is pair k of row i and those below.
+#[inline(always)]
+pub(crate) fn pack_turned<S: Simd<L>, const L: usize>(
+    s: S, rows: usize, pairs: usize, column: impl Fn(usize, usize) -> S::V, pitch: usize,
+    to: &mut [f32],
+) {
+    for from in (0..pairs).step_by(L) {
+        for first in (0..rows).step_by(L) {
+            let mut columns = [s.zero(); L];
+            for (i, to) in columns.iter_mut().take(pairs - from).enumerate() {
+                *to = column(from + i, first);
+            }
+            for (i, row) in s.transpose(columns).into_iter().take(rows - first).enumerate() {
+                s.store_next(row, &mut to[(first + i) * pitch + from..][..pairs - from]);
+            }
+        }
+    }
 }

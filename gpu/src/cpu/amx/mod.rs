@@ -2,7 +2,7 @@
 //!
 //! A product is cut into tasks of two tiles of rows by one or two of columns, each over all its terms. Tasks of one shape
 //! are one block of assembly, which has all eight tile registers from its first instruction to its last: stable Rust has no
-//! names for them.
+//! type for what they hold.
 
 mod tasks;
 
@@ -15,16 +15,17 @@ const SIDE: usize = 16;
 /// Pairs of bf16s in a tile's row.
 const PAIRS: usize = 16;
 /// Steps that a task takes at most while its sums are in tiles.
-const STEPS: usize = 256;
+const STEPS: usize = if cfg!(test) { 4 } else { 256 };
 /// Tasks of one shape at once.
-const TASKS: usize = 32;
+const TASKS: usize = if cfg!(test) { 2 } else { 32 };
 
 /// The proof that this process may use the matrix unit for bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Amx(());
 
 impl Amx {
-    /// If the CPU has the unit and the operating system grants it, which is asked once.
+    /// If the CPU has the unit and the operating system grants it to this process, which is asked once. What refuses, an old
+    /// Linux or a sandbox, leaves the CPU without.
     pub(super) fn of_this_process() -> Option<Self> {
         static FOUND: LazyLock<bool> = LazyLock::new(|| is_there() && is_granted());
         FOUND.then_some(Self(()))
@@ -58,29 +59,25 @@ impl Amx {
                     filled += 1;
                     if filled == STEPS {
                         // SAFETY: the caller's promise; these are steps of the product.
-                        unsafe { tasks(product, &steps, part.pairs, add) };
+                        unsafe { tasks(self, product, &steps, part.pairs, add) };
                         (add, filled) = (true, 0);
                     }
                 }
             }
             if filled > 0 {
                 // SAFETY: as above.
-                unsafe { tasks(product, &steps[..filled], part.pairs, add) };
+                unsafe { tasks(self, product, &steps[..filled], part.pairs, add) };
             }
         }
-        // SAFETY: as above.
-        unsafe { tasks::release() };
+        tasks::release(self);
     }
 
     /// Multiplies what is in tiles, for `rounds` times a tile of sums each; returns the operations, a multiply-add
     /// being two.
     pub(super) fn multiply_add(self, rounds: usize) -> usize {
         let shape = Shape::new([SIDE; 2], PAIRS);
-        // SAFETY: `self` is the proof that the unit is there.
-        unsafe {
-            tasks::multiply_add(&shape, rounds);
-            tasks::release();
-        }
+        tasks::multiply_add(self, &shape, rounds);
+        tasks::release(self);
         rounds * 4 * SIDE * SIDE * 2 * PAIRS * 2
     }
 }
@@ -91,12 +88,14 @@ pub(super) fn fits(product: &Product<'_>) -> bool {
 }
 
 /// Whether the CPU has tiles and multiplies bf16 in them.
+#[expect(unused_unsafe, reason = "Rust 1.89 has `__cpuid_count` unsafe, and later ones safe")]
 fn is_there() -> bool {
     const EXTENDED: u32 = 7;
     const BF16: u32 = 1 << 22;
     const TILES: u32 = 1 << 24;
-    __cpuid_count(0, 0).eax >= EXTENDED
-        && __cpuid_count(EXTENDED, 0).edx & (BF16 | TILES) == BF16 | TILES
+    // SAFETY: every x86-64 has the instruction.
+    let of = |leaf| unsafe { __cpuid_count(leaf, 0) };
+    of(0).eax >= EXTENDED && of(EXTENDED).edx & (BF16 | TILES) == BF16 | TILES
 }
 
 /// Whether Linux lets this process have the 8 KiB of tiles among its registers.
@@ -171,7 +170,7 @@ fn halves(segment: Segment, stride: usize) -> [Segment; 2] {
 
 /// # Safety
 /// As [`Amx::run`]; `steps` are some of the product's.
-unsafe fn tasks(product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bool) {
+unsafe fn tasks(amx: Amx, product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bool) {
     let row = product.rows[1].stride;
     let mut all = segments(product.rows);
     let mut heights = [0; 2];
@@ -182,7 +181,7 @@ unsafe fn tasks(product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bo
         let other = two.map(|segment| segment.count) != heights;
         if filled == TASKS || (other && filled > 0) {
             // SAFETY: the caller's promise; these are some of its rows.
-            unsafe { alike(product, &rows[..filled], steps, pairs, add) };
+            unsafe { alike(amx, product, &rows[..filled], steps, pairs, add) };
             filled = 0;
         }
         heights = two.map(|segment| segment.count);
@@ -190,7 +189,7 @@ unsafe fn tasks(product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bo
         filled += 1;
     }
     // SAFETY: as above.
-    unsafe { alike(product, &rows[..filled], steps, pairs, add) };
+    unsafe { alike(amx, product, &rows[..filled], steps, pairs, add) };
 }
 
 /// Tasks of the same heights.
@@ -198,7 +197,8 @@ unsafe fn tasks(product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bo
 /// # Safety
 /// As [`tasks`]; `rows` are one or more, and some of the product's.
 unsafe fn alike(
-    product: &mut Product<'_>, rows: &[[Segment; 2]], steps: &[Step], pairs: usize, add: bool,
+    amx: Amx, product: &mut Product<'_>, rows: &[[Segment; 2]], steps: &[Step], pairs: usize,
+    add: bool,
 ) {
     let (a, c, c_row) = (product.a.as_ptr(), product.c.as_mut_ptr(), product.c_at.row);
     // A row alone is multiplied twice, once for nothing.
@@ -226,7 +226,7 @@ unsafe fn alike(
     };
     // SAFETY: the caller's promise: the steps of these rows lie within `a`, their pairs within `b`, and the vectors of the
     // rows within `c`, or `nothing`, whose row is one.
-    unsafe { if product.vectors == 1 { tasks.one_column() } else { tasks.two_columns() } }
+    unsafe { if product.vectors == 1 { tasks.one_column(amx) } else { tasks.two_columns(amx) } }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Tasks as the matrix unit has them: shapes and places, which assembly reads by their offsets.
 
-use super::SIDE;
+use super::{Amx, SIDE};
 use std::{arch::asm, mem::offset_of};
 
 /// Where the factors of a step lie, in bytes from the first.
@@ -135,6 +135,14 @@ macro_rules! run {
             b_row_at = const offset_of!(Tasks, b_row),
             c_row_at = const offset_of!(Tasks, c_row),
             add_at = const offset_of!(Tasks, add),
+            out("tmm0") _,
+            out("tmm1") _,
+            out("tmm2") _,
+            out("tmm3") _,
+            out("tmm4") _,
+            out("tmm5") _,
+            out("tmm6") _,
+            out("tmm7") _,
             options(nostack),
         )
     };
@@ -142,9 +150,9 @@ macro_rules! run {
 
 impl Tasks {
     /// # Safety
-    /// The CPU has AMX; all that the tasks name lies within memory that is this call's.
-    pub(super) unsafe fn two_columns(&self) {
-        // SAFETY: the caller's promise; no other code uses tile registers.
+    /// All that the tasks name lies within memory that is this call's.
+    pub(super) unsafe fn two_columns(&self, _: Amx) {
+        // SAFETY: there is an `Amx`, and the caller's promise.
         unsafe {
             run!(
                 &raw const *self,
@@ -161,18 +169,15 @@ impl Tasks {
 
     /// # Safety
     /// As [`Tasks::two_columns`].
-    pub(super) unsafe fn one_column(&self) {
+    pub(super) unsafe fn one_column(&self, _: Amx) {
         // SAFETY: as there.
         unsafe { run!(&raw const *self, "", "", "") }
     }
 }
 
 /// Multiplies what is in tiles of `shape`, `rounds` times into each tile of sums.
-///
-/// # Safety
-/// The CPU has AMX.
-pub(super) unsafe fn multiply_add(shape: &Shape, rounds: usize) {
-    // SAFETY: the caller's promise; nothing but tile registers is written.
+pub(super) fn multiply_add(_: Amx, shape: &Shape, rounds: usize) {
+    // SAFETY: there is an `Amx`; nothing but tile registers is written.
     unsafe {
         asm!(
             "ldtilecfg [{shape}]",
@@ -185,16 +190,21 @@ pub(super) unsafe fn multiply_add(shape: &Shape, rounds: usize) {
             "jnz 2b",
             shape = in(reg) &raw const *shape,
             rounds = inout(reg) rounds => _,
+            out("tmm0") _,
+            out("tmm1") _,
+            out("tmm2") _,
+            out("tmm3") _,
+            out("tmm4") _,
+            out("tmm5") _,
+            out("tmm6") _,
+            out("tmm7") _,
             options(nostack),
         );
     }
 }
 
 /// Gives the tiles back, lest they are saved whenever another thread's turn comes.
-///
-/// # Safety
-/// The CPU has AMX.
-pub(super) unsafe fn release() {
-    // SAFETY: the caller's promise.
+pub(super) fn release(_: Amx) {
+    // SAFETY: there is an `Amx`.
     unsafe { asm!("tilerelease", options(nomem, nostack)) }
 }

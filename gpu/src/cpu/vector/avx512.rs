@@ -30,7 +30,7 @@ pub(super) type Avx512Amx = Proof<true, true>;
 
 impl<const BF16: bool, const AMX: bool> Proof<BF16, AMX> {
     /// # Safety
-    /// The CPU has AVX-512 F and VL, and BF16 and AMX if this is so called.
+    /// The CPU has AVX-512 F and VL, and BF16 if this is so called; so called, there is an [`Amx`].
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
@@ -261,6 +261,7 @@ impl<const BF16: bool, const AMX: bool> Simd<L> for Proof<BF16, AMX> {
             columns
         }
     }
+
     #[inline(always)]
     fn amx(self) -> Option<Amx> {
         // SAFETY: see above.

@@ -127,13 +127,23 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
             let rows = v.len() / row;
             let terms = if BF16 { n.div_ceil(2) } else { n };
             let dy = |image: usize| &dy[image * op.outputs + i * BLOCK_ROWS..][..rows];
+            // Two images of a row and those below.
+            let column = |pair: usize, at: usize| {
+                let image =
+                    |image| if image < n { s.load_next(&dy(image)[at..]) } else { s.zero() };
+                s.pair(image(2 * pair), image(2 * pair + 1))
+            };
             let dy_at = if BF16 && S::MATRIX_UNIT {
-                pack_rows(s, rows, n, dy, dy_block)
+                let pitch = pairs_pitch(n);
+                gemm_pairs::pack_turned(s, rows, terms, column, pitch, dy_block);
+                Strides { row: pitch, col: 1 }
             } else {
                 for (term, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).take(terms).enumerate()
                 {
                     if BF16 {
-                        pack_pair(s, term, n, dy, &mut to[..rows]);
+                        for (i, to) in to[..rows].chunks_mut(L).enumerate() {
+                            s.store_next(column(term, i * L), to);
+                        }
                     } else {
                         to[..rows].copy_from_slice(dy(term));
                     }
@@ -202,42 +212,6 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
         }
         .run(s);
     }
-}
-
-/// Term `term` of the rows of a block of `dy[n, rows]`: two images, rounded to pairs.
-#[inline(always)]
-fn pack_pair<'a, S: Simd<L>, const L: usize>(
-    s: S, term: usize, n: usize, dy: impl Fn(usize) -> &'a [f32], to: &mut [f32],
-) {
-    let low = dy(2 * term);
-    let high = if 2 * term + 1 < n { dy(2 * term + 1) } else { &[] };
-    for at in (0..to.len()).step_by(L) {
-        let high = s.load_next(&high[at.min(high.len())..]);
-        s.store_next(s.pair(s.load_next(&low[at..]), high), &mut to[at..]);
-    }
-}
-
-/// A block of `dy[n, rows]`, rows of pairs of images one after another.
-#[inline(always)]
-fn pack_rows<'a, S: Simd<L>, const L: usize>(
-    s: S, rows: usize, n: usize, dy: impl Fn(usize) -> &'a [f32], to: &mut [f32],
-) -> Strides {
-    let (pairs, pitch) = (n.div_ceil(2), pairs_pitch(n));
-    for from in (0..pairs).step_by(L) {
-        for first in (0..rows).step_by(L) {
-            let mut columns = [s.zero(); L];
-            for (i, column) in columns.iter_mut().take(pairs - from).enumerate() {
-                let image = 2 * (from + i);
-                let high =
-                    if image + 1 < n { s.load_next(&dy(image + 1)[first..]) } else { s.zero() };
-                *column = s.pair(s.load_next(&dy(image)[first..]), high);
-            }
-            for (i, row) in s.transpose(columns).into_iter().take(rows - first).enumerate() {
-                s.store_next(row, &mut to[(first + i) * pitch + from..][..pairs - from]);
-            }
-        }
-    }
-    Strides { row: pitch, col: 1 }
 }
 
 /// `out[n, k] (+)= (a[k, c] b[c, n])^T (+ bias[k])`.

@@ -55,7 +55,7 @@ impl Layout {
         let phase = (2 * row_pairs + (task.window - 1) / task.stride).next_multiple_of(2);
         // A matrix unit is filled by more than a short row.
         let run_rows = if level.has_matrix_unit() && task.stride == 1 {
-            1 + lanes.saturating_sub(row_pairs) / (phase / 2)
+            (1 + lanes.saturating_sub(row_pairs) / (phase / 2)).min(task.height)
         } else {
             1
         };
