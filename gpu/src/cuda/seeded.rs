@@ -30,6 +30,9 @@ const fn bug(
     Bug { what, file, from, to, tests }
 }
 
+/// What tells of them.
+const EVIDENCE: &str = include_str!("../../../docs/evidence/gpu.md");
+
 /// Bugs that are tried at a time: each takes up to 2 GiB of the compiler's memory.
 const JOBS_MAX: usize = 8;
 
@@ -152,6 +155,8 @@ fn every_seeded_bug_has_its_place() {
         let text = fs::read_to_string(file).expect("a kernel's source");
         let places = text.matches(bug.from).count();
         assert_eq!(places, 1, "{}: {:?} in {}", bug.what, bug.from, bug.file);
+        let row = format!("| {} | `{}` | `{}` |", bug.what, bug.file, bug.tests);
+        assert!(EVIDENCE.contains(&row), "docs/evidence/gpu.md has no row {row}");
     }
 }
 
