@@ -195,7 +195,7 @@ unsafe fn tasks(amx: Amx, product: &mut Product<'_>, steps: &[Step], pairs: usiz
 /// Tasks of the same heights.
 ///
 /// # Safety
-/// As [`tasks`]; `rows` are one or more, and some of the product's.
+/// As [`tasks()`]; `rows` are one or more, and some of the product's.
 unsafe fn alike(
     amx: Amx, product: &mut Product<'_>, rows: &[[Segment; 2]], steps: &[Step], pairs: usize,
     add: bool,
