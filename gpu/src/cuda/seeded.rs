@@ -128,13 +128,13 @@ fn compile(arguments: &[&str]) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The library of the sources below `folder`. What runs a few tests once is compiled longer than it runs: `-O0`.
-fn build(folder: &Path, optimised: &str, flags: &[&str]) -> PathBuf {
+/// The library of the sources below `folder`.
+fn build(folder: &Path, flags: &[&str]) -> PathBuf {
     let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src");
     let path = |name: &str| folder.join(name).display().to_string();
     let (include, cuda) = (format!("-I{emulation}"), format!("-I{}", path("cuda")));
     let mut objects = vec![path("../emu.o")];
-    for (name, flag) in [("fast", optimised), ("checked", "-fsanitize=thread")] {
+    for (name, flag) in [("fast", "-O1"), ("checked", "-fsanitize=thread")] {
         let build = format!("-DEMU_BUILD=emu_kernels_{name}");
         let kernels = "-DEMU_KERNELS=\"kernels.cu\"";
         let (from, to) = (format!("{emulation}/kernels.cpp"), path(&format!("{name}.o")));
@@ -166,7 +166,7 @@ fn found(bug: &Bug, sources: &Path) -> Option<String> {
     let file = sources.join(bug.file);
     let text = fs::read_to_string(&file).expect("a kernel's source");
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
-    let library = build(sources, "-O0", &[]);
+    let library = build(sources, &[]);
     let complaint = complaint(bug.tests, &library);
     fs::remove_dir_all(sources).expect("what was made");
     complaint
@@ -214,7 +214,7 @@ fn nothing_is_undefined_in_cpp() {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
         // Overflow, shifts, alignment, bounds of arrays: the first one ends the program.
         let flags = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
-        let found = complaint("::cuda::tests", &build(&sources, "-O1", &flags));
+        let found = complaint("::cuda::tests", &build(&sources, &flags));
         assert_eq!(found, None);
     });
 }
