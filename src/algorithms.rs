@@ -2,9 +2,12 @@
 //! whatever a later version would choose.
 
 use crate::model::{Layer, Net, Op, Part};
-use gpu::ops::{
-    Dtype,
-    conv::{self, Algorithm, Conv, Pass},
+use gpu::{
+    cpu::Level,
+    ops::{
+        Dtype,
+        conv::{self, Algorithm, Conv, Pass},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,7 +27,10 @@ impl By {
     pub(crate) fn table(layer: &Layer, towers: usize, dtype: Dtype) -> Self {
         let part = Part::of_device(0, towers, towers);
         match layer.op(part, part) {
-            Op::Conv(op) => Self::Conv(Pass::ALL.map(|pass| conv::algorithm(&op, pass, dtype))),
+            Op::Conv(op) => {
+                let level = Level::widest();
+                Self::Conv(Pass::ALL.map(|pass| conv::algorithm(&op, pass, dtype, level)))
+            }
             Op::Linear(_) => Self::Linear(dtype),
         }
     }

@@ -42,8 +42,8 @@ pub enum Dtype {
     /// Single precision.
     #[default]
     F32,
-    /// bf16: on GPUs, everywhere; on the CPU where that is faster, in linear layers, and in convolutions that
-    /// Winograd does not fit.
+    /// bf16: on GPUs, everywhere; on the CPU where that is faster: in linear layers, and in convolutions that Winograd does
+    /// not fit, or all where there is AMX.
     Bf16,
     /// Half precision of IEEE 754, with a scaled loss: on GPUs only.
     F16,

@@ -6,7 +6,7 @@
 VENV has the newest torch. Each round runs every configuration once, one after the other, on as many cores as it has
 threads; the table has the best of the rounds, and for each group the ratio of ours to PyTorch's best. `alexnet` is that
 of target/release. PyTorch's are channels last but for one, compiled and not, with LRN written in four ways (train_torch.py). `--isa`
-keeps oneDNN to an instruction set, as its ONEDNN_MAX_CPU_ISA. With 2 threads, a round takes some 15 minutes.
+keeps oneDNN to an instruction set, as its ONEDNN_MAX_CPU_ISA. With 2 threads, a round takes some 20 minutes; `--dtype` and `--lrn` leave some out.
 """
 
 import argparse
@@ -19,6 +19,8 @@ parser.add_argument("--python", required=True, help="with torch")
 parser.add_argument("--rounds", type=int, default=2)
 parser.add_argument("--steps", type=int, default=4)
 parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
+parser.add_argument("--dtype", nargs="+", default=["f32", "bf16"])
+parser.add_argument("--lrn", nargs="+", default=["fast", "chunk", "across", "torch"])
 parser.add_argument("--isa")
 A = parser.parse_args()
 if A.isa:
@@ -52,11 +54,11 @@ def torch(threads, *more):
 def configurations(threads):
     towers = {"two towers": ["--towers", "2"]} if threads > 1 else {}
     towers["one device"] = ["--towers", "1"]
-    for dtype in ("f32", "bf16"):
+    for dtype in A.dtype:
         for name, more in towers.items():
             yield dtype, f"ours, {name}", lambda more=more, d=dtype: ours("train", threads, "--dtype", d, *more)
         yield dtype, "ours, forward", lambda d=dtype: ours("infer", threads, "--dtype", d)
-        for layout, lrn in (("cl", "fast"), ("cl", "chunk"), ("cl", "across"), ("cl", "torch"), ("nchw", "fast")):
+        for layout, lrn in [("cl", lrn) for lrn in A.lrn] + [("nchw", "fast")] * ("fast" in A.lrn):
             for name, more in {"eager": [], "compiled": ["--compile"]}.items():
                 arguments = ["--dtype", dtype, "--layout", layout, "--lrn", lrn, *more]
                 yield dtype, f"PyTorch, {name}, {layout}, LRN {lrn}", lambda a=arguments: torch(threads, *a)
@@ -76,7 +78,7 @@ def main():
             share = f"{100 * row['train'] / row['bound']:.0f} %" if "bound" in row and "train" in row else ""
             cells = [f"{row[key]:.1f}" if key in row else "" for key in ("train", "infer")]
             print(f"| {dtype} | {name} | {cells[0]} | {share} | {cells[1]} |")
-        for dtype in ("f32", "bf16"):
+        for dtype in A.dtype:
             for key in ("train", "infer"):
                 top = lambda who: max(
                     row.get(key, 0.0) for (d, name), row in best.items() if d == dtype and name.startswith(who)

@@ -143,7 +143,7 @@ impl Kernel for Rows<'_> {
                     let left = n - panel * width;
                     let c = &mut c[row * c_row + panel * width..];
                     let product = |c, c_at, add| Product {
-                        rows: Repeat { count: rows, stride: 2 * at.row },
+                        rows: [Repeat::ONCE, Repeat { count: rows, stride: 2 * at.row }],
                         runs: [Repeat::ONCE; 2],
                         pairs: Repeat { count: terms.div_ceil(2), stride: 2 * at.col },
                         a: bytemuck::cast_slice(room),
@@ -165,7 +165,8 @@ impl Kernel for Rows<'_> {
     }
 }
 
-/// Rounds a block of `a` to pairs of terms in `room`, rows or columns one after another as they lie.
+/// Rounds a block of `a` to pairs of terms in `room`: rows one after another, or columns where they lie so and there is no
+/// matrix unit, which reads rows only.
 #[inline(always)]
 fn pack_rows<S: Simd<L>, const L: usize>(
     s: S, a: Matrix<'_>, rows: usize, terms: usize, room: &mut [f32],
@@ -182,15 +183,40 @@ fn pack_rows<S: Simd<L>, const L: usize>(
         return Strides { row: pitch, col: 1 };
     }
     assert_eq!(a.row, 1, "neither rows nor columns lie side by side");
+    let column = |pair: usize, at: usize| {
+        let row = |term: usize| s.load_next(&a.data[term * a.col..][at..rows]);
+        let high = if 2 * pair + 1 < terms { row(2 * pair + 1) } else { s.zero() };
+        s.pair(row(2 * pair), high)
+    };
+    if S::MATRIX_UNIT {
+        let pitch = PAIRS + LINE;
+        pack_turned(s, rows, pairs, column, pitch, room);
+        return Strides { row: pitch, col: 1 };
+    }
     let pitch = ROWS + LINE;
     for (pair, to) in room.chunks_exact_mut(pitch).take(pairs).enumerate() {
-        let row = |term: usize| &a.data[term * a.col..][..rows];
         for (at, to) in (0..rows).step_by(L).zip(to[..rows].chunks_mut(L)) {
-            let low = s.load_next(&row(2 * pair)[at..]);
-            let both = 2 * pair + 1 < terms;
-            let high = if both { s.load_next(&row(2 * pair + 1)[at..]) } else { s.zero() };
-            s.store_next(s.pair(low, high), to);
+            s.store_next(column(pair, at), to);
         }
     }
     Strides { row: 1, col: pitch }
+}
+
+/// Rows of `pairs` one after another, `pitch` apart, from columns: `column(k, i)` is pair k of row i and those below.
+#[inline(always)]
+pub(crate) fn pack_turned<S: Simd<L>, const L: usize>(
+    s: S, rows: usize, pairs: usize, column: impl Fn(usize, usize) -> S::V, pitch: usize,
+    to: &mut [f32],
+) {
+    for from in (0..pairs).step_by(L) {
+        for first in (0..rows).step_by(L) {
+            let mut columns = [s.zero(); L];
+            for (i, to) in columns.iter_mut().take(pairs - from).enumerate() {
+                *to = column(from + i, first);
+            }
+            for (i, row) in s.transpose(columns).into_iter().take(rows - first).enumerate() {
+                s.store_next(row, &mut to[(first + i) * pitch + from..][..pairs - from]);
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The CPU device: its own workers, plain memory, and the `cpu` version of every op.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod cores;
 mod device;
 pub mod peak;

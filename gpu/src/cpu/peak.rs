@@ -42,6 +42,10 @@ impl<const PAIRS: bool> Kernel for MultiplyAdd<PAIRS> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(amx) = s.amx().filter(|_| PAIRS) {
+            return amx.multiply_add(ROUNDS);
+        }
         let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
         let [ones, small] = [0.5, 0.001].map(|x| s.splat(black_box(x)));
         let (ones, small) = (s.pair(ones, ones), s.pair(small, small));

@@ -30,6 +30,9 @@ const fn bug(
     Bug { what, file, from, to, tests }
 }
 
+/// What tells of them.
+const EVIDENCE: &str = include_str!("../../../docs/evidence/gpu.md");
+
 /// Bugs that are tried at a time: each takes up to 2 GiB of the compiler's memory.
 const JOBS_MAX: usize = 8;
 
@@ -148,13 +151,13 @@ fn compile(arguments: &[&str]) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The library of the sources below `folder`.
-fn build(folder: &Path, flags: &[&str]) -> PathBuf {
+/// The library of the sources below `folder`. What runs a few tests once is compiled longer than it runs: `-O0`.
+fn build(folder: &Path, optimised: &str, flags: &[&str]) -> PathBuf {
     let emulation = concat!(env!("CARGO_MANIFEST_DIR"), "/hostemu/src");
     let path = |name: &str| folder.join(name).display().to_string();
     let (include, cuda) = (format!("-I{emulation}"), format!("-I{}", path("cuda")));
     let mut objects = vec![path("../emu.o")];
-    for (name, flag) in [("fast", "-O1"), ("checked", "-fsanitize=thread")] {
+    for (name, flag) in [("fast", optimised), ("checked", "-fsanitize=thread")] {
         let build = format!("-DEMU_BUILD=emu_kernels_{name}");
         let kernels = "-DEMU_KERNELS=\"kernels.cu\"";
         let (from, to) = (format!("{emulation}/kernels.cpp"), path(&format!("{name}.o")));
@@ -175,6 +178,8 @@ fn every_seeded_bug_has_its_place() {
         let text = fs::read_to_string(file).expect("a kernel's source");
         let places = text.matches(bug.from).count();
         assert_eq!(places, 1, "{}: {:?} in {}", bug.what, bug.from, bug.file);
+        let row = format!("| {} | `{}` | `{}` |", bug.what, bug.file, bug.tests);
+        assert!(EVIDENCE.contains(&row), "docs/evidence/gpu.md has no row {row}");
     }
 }
 
@@ -185,7 +190,7 @@ fn found(bug: &Bug, sources: &Path) -> Option<String> {
     let text = fs::read_to_string(&file).expect("a kernel's source");
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
     only_of(bug.tests, sources);
-    let library = build(sources, &[]);
+    let library = build(sources, "-O0", &[]);
     let complaint = complaint(bug.tests, &library);
     let missing = complaint.as_ref().is_some_and(|reason| reason.contains("no such kernel"));
     assert!(!missing, "{}: {complaint:?}", bug.what);
@@ -235,7 +240,7 @@ fn nothing_is_undefined_in_cpp() {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
         // Overflow, shifts, alignment, bounds of arrays: the first one ends the program.
         let flags = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
-        let found = complaint("::cuda::tests", &build(&sources, &flags));
+        let found = complaint("::cuda::tests", &build(&sources, "-O1", &flags));
         assert_eq!(found, None);
     });
 }

@@ -1,6 +1,6 @@
 //! AVX-512 F and VL, with or without BF16: sixteen floats in each of thirty-two registers.
 
-use super::{Kernel, Simd, apart};
+use super::{Amx, Kernel, Simd, apart};
 use std::{
     arch::x86_64::{
         __m256bh, __m256i, __m512, __m512bh, _CMP_EQ_OQ, _CMP_GT_OQ, _CMP_UNORD_Q,
@@ -17,30 +17,32 @@ use std::{
     mem::transmute,
 };
 
-/// The proof that this CPU has AVX-512 F and VL, and with `BF16` that, too.
+/// The proof that this CPU has AVX-512 F and VL, and with `BF16` and `AMX` those, too.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Proof<const BF16: bool>(());
+pub(super) struct Proof<const BF16: bool, const AMX: bool>(());
 
 /// Without instructions for bf16.
-pub(super) type Avx512 = Proof<false>;
+pub(super) type Avx512 = Proof<false, false>;
 /// With them.
-pub(super) type Avx512Bf16 = Proof<true>;
+pub(super) type Avx512Bf16 = Proof<true, false>;
+/// With them and a matrix unit.
+pub(super) type Avx512Amx = Proof<true, true>;
 
-impl<const BF16: bool> Proof<BF16> {
+impl<const BF16: bool, const AMX: bool> Proof<BF16, AMX> {
     /// # Safety
-    /// The CPU has AVX-512 F and VL, and BF16 if this is so called.
+    /// The CPU has AVX-512 F and VL, and BF16 if this is so called; so called, there is an [`Amx`].
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
-fn outline<const BF16: bool, K: Kernel>(proof: Proof<BF16>, kernel: K) -> K::Out {
+fn outline<S: Simd<L>, K: Kernel>(proof: S, kernel: K) -> K::Out {
     kernel.run(proof)
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn outline_bf16<const BF16: bool, K: Kernel>(proof: Proof<BF16>, kernel: K) -> K::Out {
+fn outline_bf16<S: Simd<L>, K: Kernel>(proof: S, kernel: K) -> K::Out {
     kernel.run(proof)
 }
 
@@ -55,15 +57,16 @@ fn first(len: usize) -> u16 {
 
 // SAFETY, of every block below: `self` is the proof that the CPU has the instruction; references to
 // arrays, and masks of as many lanes as a slice is long, cover what is read and written.
-impl<const BF16: bool> Simd<L> for Proof<BF16> {
+impl<const BF16: bool, const AMX: bool> Simd<L> for Proof<BF16, AMX> {
     type V = __m512;
     const ROWS_MAX: [usize; 4] = [0, 14, 14, 9];
+    const MATRIX_UNIT: bool = AMX;
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {
         type Outline<S, K> = unsafe fn(S, K) -> <K as Kernel>::Out;
         let outline: Outline<Self, K> =
-            if BF16 { outline_bf16::<BF16, K> } else { outline::<BF16, K> };
+            if BF16 { outline_bf16::<Self, K> } else { outline::<Self, K> };
         // SAFETY: see above.
         unsafe { apart(outline)(self, kernel) }
     }
@@ -257,5 +260,11 @@ impl<const BF16: bool> Simd<L> for Proof<BF16> {
             }
             columns
         }
+    }
+
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        // SAFETY: see above.
+        AMX.then(|| unsafe { Amx::new() })
     }
 }

@@ -10,6 +10,8 @@ mod avx2;
 mod avx512;
 mod baseline;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx::Amx;
 use super::simd::{Level, Set};
 
 /// The vector instructions of one level, `L` floats each.
@@ -22,6 +24,8 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     /// How many rows a tile of a matrix product has at most, by the vectors in a row: its sums, a row
     /// of `b` and one element of `a` fill the registers.
     const ROWS_MAX: [usize; 4];
+    /// Whether products of bf16 have a matrix unit, which reads pairs that are neighbours.
+    const MATRIX_UNIT: bool = false;
 
     /// Compiles `kernel` as a function of its own with this level's features, and calls it.
     fn call<K: Kernel>(self, kernel: K) -> K::Out;
@@ -67,6 +71,13 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     fn pair(self, low: Self::V, high: Self::V) -> Self::V;
     /// Rows to columns.
     fn transpose(self, rows: [Self::V; L]) -> [Self::V; L];
+
+    /// The matrix unit for bf16, if this level has one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        None
+    }
 
     /// All zeros.
     #[inline(always)]
@@ -155,8 +166,10 @@ impl Level {
             // SAFETY: a level exists only where the CPU was found to have its features.
             Set::Avx2 => unsafe { avx2::Avx2::new() }.call(kernel),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Set::Avx512 | Set::Avx512Bf16 => unsafe { avx512::Avx512::new() }.call(kernel),
+            Set::Avx512 | Set::Avx512Bf16 | Set::Amx(_) => {
+                // SAFETY: as above.
+                unsafe { avx512::Avx512::new() }.call(kernel)
+            }
         }
     }
 
@@ -166,6 +179,9 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a level exists only where the CPU was found to have its features.
             Set::Avx512Bf16 => unsafe { avx512::Avx512Bf16::new() }.call(kernel),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::Amx(_) => unsafe { avx512::Avx512Amx::new() }.call(kernel),
             _ => self.run(kernel),
         }
     }

@@ -6,6 +6,7 @@ pub mod cuda;
 pub use cpu::{Algorithm, Pass, algorithm};
 
 use super::Dtype;
+use crate::cpu::Level;
 
 /// `y[n, k, i, j] = b[k] + sum_{c, u, v} w[k, offset + c, u, v] x[n, c, s i + u - p, s j + v - p]`,
 /// pixels outside read as zero.
@@ -44,7 +45,10 @@ pub struct Conv {
 impl Conv {
     /// How pass `pass` is computed.
     pub fn algorithm(&self, pass: Pass) -> Algorithm {
-        self.by.map_or_else(|| algorithm(self, pass, Dtype::F32), |by| by[pass as usize])
+        self.by.map_or_else(
+            || algorithm(self, pass, Dtype::F32, Level::BASELINE),
+            |by| by[pass as usize],
+        )
     }
 
     /// Output height.

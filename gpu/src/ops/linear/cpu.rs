@@ -57,7 +57,7 @@ pub(crate) fn update(
         Dtype::F32 => gemm::packed_len(level, op.inputs, n),
         Dtype::Bf16 => gemm_pairs::packed_len(level, op.inputs, n),
     };
-    let room_len = BLOCK_ROWS * BLOCK_COLUMNS + n * BLOCK_PITCH;
+    let room_len = BLOCK_ROWS * BLOCK_COLUMNS + dy_block_len(n);
     let scratch = scratch.take(packed_len + pool.threads() * room_len);
     let (packed, rooms) = scratch.split_at_mut(packed_len);
     let x = Matrix::rows(x, op.inputs);
@@ -91,6 +91,16 @@ const BLOCK_COLUMNS: usize = 256;
 /// Floats between the terms of a packed block of `dy`.
 const BLOCK_PITCH: usize = 32;
 
+/// Pairs from a row of a packed block of `dy` to the next, where a matrix unit reads it.
+fn pairs_pitch(n: usize) -> usize {
+    n.div_ceil(2).next_multiple_of(LINE) + LINE
+}
+
+/// Floats of a packed block of `dy`, however it lies.
+fn dy_block_len(n: usize) -> usize {
+    (n * BLOCK_PITCH).max(BLOCK_ROWS * pairs_pitch(n))
+}
+
 /// One step of the optimiser on some rows of the weights, by products of `f32` or of bf16.
 struct Update<'a, const BF16: bool> {
     op: &'a Linear,
@@ -116,15 +126,30 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
         for (i, (v, w)) in blocks.enumerate() {
             let rows = v.len() / row;
             let terms = if BF16 { n.div_ceil(2) } else { n };
-            for (term, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).take(terms).enumerate() {
-                let dy = |image: usize| &dy[image * op.outputs + i * BLOCK_ROWS..][..rows];
-                if BF16 {
-                    let high = if 2 * term + 1 < n { dy(2 * term + 1) } else { &[] };
-                    pair(s, dy(2 * term), high, &mut to[..rows]);
-                } else {
-                    to[..rows].copy_from_slice(dy(term));
+            let dy = |image: usize| &dy[image * op.outputs + i * BLOCK_ROWS..][..rows];
+            // Two images of a row and those below.
+            let column = |pair: usize, at: usize| {
+                let image =
+                    |image| if image < n { s.load_next(&dy(image)[at..]) } else { s.zero() };
+                s.pair(image(2 * pair), image(2 * pair + 1))
+            };
+            let dy_at = if BF16 && S::MATRIX_UNIT {
+                let pitch = pairs_pitch(n);
+                gemm_pairs::pack_turned(s, rows, terms, column, pitch, dy_block);
+                Strides { row: pitch, col: 1 }
+            } else {
+                for (term, to) in dy_block.chunks_exact_mut(BLOCK_PITCH).take(terms).enumerate()
+                {
+                    if BF16 {
+                        for (i, to) in to[..rows].chunks_mut(L).enumerate() {
+                            s.store_next(column(term, i * L), to);
+                        }
+                    } else {
+                        to[..rows].copy_from_slice(dy(term));
+                    }
                 }
-            }
+                Strides { row: 1, col: BLOCK_PITCH }
+            };
             for from in (0..op.inputs).step_by(BLOCK_COLUMNS) {
                 let columns = BLOCK_COLUMNS.min(op.inputs - from);
                 for col in (0..columns).step_by(width) {
@@ -140,7 +165,8 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
                         }
                         let x = &packed[(from + col) * terms..];
                         let c = &mut block[first * BLOCK_COLUMNS + col..];
-                        tile::<S, L, BF16>(s, count, terms, &dy_block[first..], x, c);
+                        let dy = &dy_block[first * dy_at.row..];
+                        tile::<S, L, BF16>(s, count, terms, (dy, dy_at), x, c);
                     }
                 }
                 for (i, block) in block.chunks_exact(BLOCK_COLUMNS).take(rows).enumerate() {
@@ -155,14 +181,14 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
 /// Some rows of a block, a panel wide: the sum of `terms` products of `dy` and `x`.
 #[inline(always)]
 fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
-    s: S, rows: usize, terms: usize, dy: &[f32], x: &[f32], c: &mut [f32],
+    s: S, rows: usize, terms: usize, (dy, dy_at): (&[f32], Strides), x: &[f32], c: &mut [f32],
 ) {
     let c_at = Strides { row: BLOCK_COLUMNS, col: L };
     if BF16 {
         pairs::Product {
-            rows: Repeat { count: rows, stride: 2 },
+            rows: [Repeat::ONCE, Repeat { count: rows, stride: 2 * dy_at.row }],
             runs: [Repeat::ONCE; 2],
-            pairs: Repeat { count: terms, stride: 2 * BLOCK_PITCH },
+            pairs: Repeat { count: terms, stride: 2 * dy_at.col },
             a: bytemuck::cast_slice(dy),
             vectors: VECTORS,
             b: x,
@@ -177,7 +203,7 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
             depth: terms,
             vectors: VECTORS,
             a: dy,
-            a_at: Strides { row: 1, col: BLOCK_PITCH },
+            a_at: dy_at,
             b: x,
             b_at: Strides { row: VECTORS * L, col: L },
             c,
@@ -185,15 +211,6 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
             add: false,
         }
         .run(s);
-    }
-}
-
-/// `to` is `low` and `high` rounded to pairs; what `high` lacks is zero.
-#[inline(always)]
-fn pair<S: Simd<L>, const L: usize>(s: S, low: &[f32], high: &[f32], to: &mut [f32]) {
-    for at in (0..to.len()).step_by(L) {
-        let high = s.load_next(&high[at.min(high.len())..]);
-        s.store_next(s.pair(s.load_next(&low[at..]), high), &mut to[at..]);
     }
 }
 

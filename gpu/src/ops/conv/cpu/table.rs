@@ -1,9 +1,9 @@
 //! Which algorithm each pass of a convolution takes: the one place where this is said.
 //!
-//! The choice depends on shape and number format only, so the same net is computed alike on every CPU.
+//! The choice depends on the shape, the number format and, for bf16, on whether the CPU has a matrix unit for it.
 
 use super::{super::Conv, direct, winograd};
-use crate::ops::Dtype;
+use crate::{cpu::Level, ops::Dtype};
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +61,18 @@ impl Algorithm {
 /// Channels or kernels of a group from which on Winograd's products are worth its transforms.
 const CHANNELS_MIN: usize = 8;
 
-/// The algorithm of pass `pass` of `op` on the CPU.
-pub fn algorithm(op: &Conv, pass: Pass, dtype: Dtype) -> Algorithm {
+/// The algorithm of pass `pass` of `op` on a CPU with the instructions of `level`.
+pub fn algorithm(op: &Conv, pass: Pass, dtype: Dtype, level: Level) -> Algorithm {
+    let bf16 = dtype == Dtype::Bf16 && Algorithm::Bf16.fits(op, pass);
     let phases = op.stride * op.stride;
     let wide = op.channels / op.groups * phases >= CHANNELS_MIN
         && op.kernels / op.groups >= CHANNELS_MIN;
-    if wide && Algorithm::Winograd.fits(op, pass) {
+    if bf16 && level.has_matrix_unit() {
+        Algorithm::Bf16
+    } else if wide && Algorithm::Winograd.fits(op, pass) {
         // Also where bf16 may be used: it does more than the registers' peak in bf16 would.
         Algorithm::Winograd
-    } else if dtype == Dtype::Bf16 && Algorithm::Bf16.fits(op, pass) {
+    } else if bf16 {
         Algorithm::Bf16
     } else {
         Algorithm::Im2col
@@ -115,7 +118,17 @@ mod tests {
         assert_eq!(data, Algorithm::Im2col);
         let narrow = Conv { channels: 4, weight_channels: 4, ..conv2 };
         assert_eq!(of(&narrow), [Algorithm::Im2col; 3]);
-        let in_bf16 = |op: &Conv| Pass::ALL.map(|pass| algorithm(op, pass, Dtype::Bf16));
+        let in_bf16 =
+            |op: &Conv| Pass::ALL.map(|pass| algorithm(op, pass, Dtype::Bf16, Level::BASELINE));
         assert_eq!((in_bf16(&conv2), in_bf16(&narrow)), (of(&conv2), [Algorithm::Bf16; 3]));
+        let Some(amx) = Level::all_for_bf16().into_iter().find(|level| level.has_matrix_unit())
+        else {
+            return; // which a test of the levels says
+        };
+        let by_amx = |op: &Conv, dtype| Pass::ALL.map(|pass| algorithm(op, pass, dtype, amx));
+        assert_eq!(by_amx(&conv2, Dtype::Bf16), [Algorithm::Bf16; 3]);
+        let conv1_by = [Algorithm::Bf16, Algorithm::Im2col, Algorithm::Bf16];
+        assert_eq!(by_amx(&conv1, Dtype::Bf16), conv1_by);
+        assert_eq!(by_amx(&conv2, Dtype::F32), of(&conv2));
     }
 }

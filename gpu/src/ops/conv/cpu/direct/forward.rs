@@ -89,28 +89,26 @@ impl Kernel for Forward<'_> {
         image.fill(0.0);
         let (width, area) = (VECTORS * L, task.area());
         let panel_len = pairs.steps(task.window) * width;
+        let sides = [task.height, task.width];
+        let (rows, runs, steps) = pairs.windows(sides, task.stride, task.window);
         let images = x.chunks(task.input.len).zip(y.chunks_exact_mut(task.y_len));
         for (x, y) in images {
             pairs.read(s, &task.input, x, group, row, image);
             let y = &mut y[group * task.outputs * area..][..task.outputs * area];
             for (panel, packed) in packed.chunks_exact(panel_len).enumerate() {
                 let vectors = vectors(task.outputs, panel, L);
-                for i in 0..task.height {
-                    let (start, rows, runs, steps) =
-                        pairs.windows(i, task.width, task.stride, task.window);
-                    Product {
-                        rows,
-                        runs,
-                        pairs: steps,
-                        a: &bytemuck::cast_slice(image)[start..],
-                        vectors,
-                        b: packed,
-                        c: &mut band[i * task.width * width..],
-                        c_at: Strides { row: width, col: L },
-                        add: false,
-                    }
-                    .run(s);
+                Product {
+                    rows,
+                    runs,
+                    pairs: steps,
+                    a: bytemuck::cast_slice(image),
+                    vectors,
+                    b: packed,
+                    c: &mut *band,
+                    c_at: Strides { row: width, col: L },
+                    add: false,
                 }
+                .run(s);
                 let first = panel * width;
                 for vector in 0..vectors {
                     let first = first + vector * L;

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     cpu::{
+        Level,
         pairs::{Product, Repeat},
         tile::Strides,
         vector::{Kernel, Simd, neighbours},
@@ -28,7 +29,15 @@ struct Layout {
     /// bf16s of a phase of a row.
     phase: usize,
     /// Pairs in a row of the output.
+    row_pairs: usize,
+    /// Rows of the output in a run of pairs, what lies between them multiplied by zeros.
+    run_rows: usize,
+    /// Runs of an image.
+    runs: usize,
+    /// Pairs of a run.
     pairs: usize,
+    /// Rows of an image, padding and those of the last run counted.
+    height: usize,
     /// Floats, that is pairs, of an image.
     image: usize,
     /// Floats, that is pairs, of a vector of kernels of an image.
@@ -40,14 +49,24 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(task: &Task, lanes: usize) -> Self {
-        let pairs = task.width.div_ceil(2);
-        let phase = (2 * pairs + (task.window - 1) / task.stride).next_multiple_of(2);
-        let image = task.input.channels * task.input.padded[0] * task.stride * phase / 2;
+    fn of(task: &Task, level: Level) -> Self {
+        let lanes = level.lanes();
+        let row_pairs = task.width.div_ceil(2);
+        let phase = (2 * row_pairs + (task.window - 1) / task.stride).next_multiple_of(2);
+        // A matrix unit is filled by more than a short row.
+        let run_rows = if level.has_matrix_unit() && task.stride == 1 {
+            (1 + lanes.saturating_sub(row_pairs) / (phase / 2)).min(task.height)
+        } else {
+            1
+        };
+        let runs = task.height.div_ceil(run_rows);
+        let pairs = (run_rows - 1) * phase / 2 + row_pairs;
+        let height = task.input.padded[0] + runs * run_rows - task.height;
+        let image = task.input.channels * height * task.stride * phase / 2;
         let image = image.next_multiple_of(LINE);
-        let (vector, vectors) = (task.height * pairs * lanes, task.outputs.div_ceil(lanes));
+        let (vector, vectors) = (runs * pairs * lanes, task.outputs.div_ceil(lanes));
         let images = (BLOCK / (image + vectors * vector)).max(1);
-        Self { phase, pairs, image, vector, vectors, images }
+        Self { phase, row_pairs, run_rows, runs, pairs, height, image, vector, vectors, images }
     }
 
     /// Floats of the images, of their gradients, and of a row before and after it is taken apart.
@@ -60,11 +79,20 @@ impl Layout {
     fn row(&self, task: &Task) -> usize {
         task.stride * self.phase
     }
+
+    /// Pairs that row `row` of the output has in its run, and the place of the first in an image.
+    fn pairs_of(&self, row: usize) -> (usize, usize) {
+        let (run, row) = (row / self.run_rows, row % self.run_rows);
+        let last = row + 1 == self.run_rows;
+        let pairs = if last { self.row_pairs } else { self.phase / 2 };
+        (pairs, run * self.pairs + row * self.phase / 2)
+    }
 }
 
 /// Sums over a worker's images, `[panel, channel, row, column, vector, lane]`.
 pub(super) struct Gradient<'a> {
     pub(super) task: &'a Task,
+    pub(super) level: Level,
     pub(super) group: usize,
     /// Images of the worker.
     pub(super) n: usize,
@@ -76,10 +104,10 @@ pub(super) struct Gradient<'a> {
 
 impl Gradient<'_> {
     /// Floats of the sums, and of the rest of a worker's scratch memory.
-    pub(super) fn lens(task: &Task, lanes: usize) -> [usize; 2] {
-        let layout = Layout::of(task, lanes);
+    pub(super) fn lens(task: &Task, level: Level) -> [usize; 2] {
+        let layout = Layout::of(task, level);
         let panels = layout.vectors.div_ceil(VECTORS);
-        [panels * panel_len(task, lanes), layout.lens(task).iter().sum()]
+        [panels * panel_len(task, level.lanes()), layout.lens(task).iter().sum()]
     }
 }
 
@@ -93,8 +121,8 @@ impl Kernel for Gradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
-        let Self { task, group, n, x, dy, sums, room } = self;
-        let layout = Layout::of(task, L);
+        let Self { task, level, group, n, x, dy, sums, room } = self;
+        let layout = Layout::of(task, level);
         let [x_len, dy_len, _] = layout.lens(task);
         let (x_room, room) = room.split_at_mut(x_len);
         let (dy_room, row) = room.split_at_mut(dy_len);
@@ -128,7 +156,7 @@ fn read_image<S: Simd<L>, const L: usize>(
     let len = layout.row(task);
     let (row, apart) = room.split_at_mut(room.len() / 2);
     let (row, apart) = (&mut row[..len], &mut apart[..len]);
-    let height = task.input.padded[0];
+    let height = layout.height;
     let rows = to.chunks_exact_mut(len / 2).take(task.input.channels * height);
     for (i, to) in rows.enumerate() {
         pad_row(&task.input, x, group, [i / height, i % height], row);
@@ -177,19 +205,23 @@ fn read_gradients<S: Simd<L>, const L: usize>(
         let side_by_side = VECTORS.min(layout.vectors - panel * VECTORS);
         let panel = panel * VECTORS * images * layout.vector / L;
         let valid = (task.outputs - vector * L).min(L);
-        for row in 0..task.height {
-            for from in (0..task.width).step_by(2 * L) {
+        for row in 0..layout.runs * layout.run_rows {
+            let (count, first) = layout.pairs_of(row);
+            let first = image * layout.vector / L + first;
+            for from in (0..count).step_by(L) {
                 let mut lanes = [s.zero(); L];
-                for (lane, v) in lanes.iter_mut().take(valid).enumerate() {
-                    let plane = &dy[(vector * L + lane) * task.area()..];
-                    let left = &plane[row * task.width..][..task.width][from..];
-                    *v = neighbours(s, &left[..left.len().min(2 * L)]);
+                if row < task.height {
+                    for (lane, v) in lanes.iter_mut().take(valid).enumerate() {
+                        let plane = &dy[(vector * L + lane) * task.area()..];
+                        let row = &plane[row * task.width..][..task.width];
+                        let left = &row[row.len().min(2 * from)..];
+                        *v = neighbours(s, &left[..left.len().min(2 * L)]);
+                    }
                 }
                 let pairs = s.transpose(lanes);
-                let first = (image * task.height + row) * layout.pairs + from / 2;
                 for i in 0..L {
-                    if from / 2 + i < layout.pairs {
-                        let at = panel + (first + i) * side_by_side + vector % VECTORS;
+                    if from + i < count {
+                        let at = panel + (first + from + i) * side_by_side + vector % VECTORS;
                         s.store(pairs[i], &mut to[at]);
                     }
                 }
@@ -205,7 +237,7 @@ fn multiply<S: Simd<L>, const L: usize>(
     (b, vectors): (&[f32], usize), add: bool, sums: &mut [f32],
 ) {
     let (window, line) = (task.window, layout.row(task));
-    let channel = task.input.padded[0] * line;
+    let channel = layout.height * line;
     let width = VECTORS * L;
     let by_channel = task.input.channels >= CHANNELS_MIN;
     let (rows, others) = if by_channel {
@@ -222,10 +254,10 @@ fn multiply<S: Simd<L>, const L: usize>(
                 (other * channel, other * window * window + v, window)
             };
             Product {
-                rows,
+                rows: [Repeat::ONCE, rows],
                 runs: [
                     Repeat { count: images, stride: 2 * layout.image },
-                    Repeat { count: task.height, stride: task.stride * line },
+                    Repeat { count: layout.runs, stride: layout.run_rows * task.stride * line },
                 ],
                 pairs: Repeat { count: layout.pairs, stride: 2 },
                 a: &x[start + v % task.stride * layout.phase + v / task.stride..],

@@ -105,11 +105,11 @@ impl Pairs {
         }
     }
 
-    /// How the windows of a row of outputs lie: where row `row` begins, a window to the next, runs of
-    /// terms and the steps of a run; in bf16s.
+    /// How the windows of outputs lie: rows of them, and those of a row; runs of terms and the steps of a run; in
+    /// bf16s.
     pub(super) fn windows(
-        &self, row: usize, width: usize, stride: usize, window: usize,
-    ) -> (usize, Repeat, [Repeat; 2], Repeat) {
+        &self, [height, width]: [usize; 2], stride: usize, window: usize,
+    ) -> ([Repeat; 2], [Repeat; 2], Repeat) {
         let repeat = |count, stride| Repeat { count, stride };
         let line = match self.two {
             Two::Channels => 2 * self.padded[1] * self.pitch,
@@ -127,7 +127,7 @@ impl Pairs {
                 repeat(self.columns, 2),
             ),
         };
-        (row * stride * line, repeat(width, next), runs, pairs)
+        ([repeat(height, stride * line), repeat(width, next)], runs, pairs)
     }
 
     /// Rounds one image, all of it inside of the padding, which stays as it is.

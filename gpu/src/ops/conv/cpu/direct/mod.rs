@@ -164,7 +164,7 @@ pub(super) fn backward_weight(
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(n));
     let task = &Task::forward(op);
-    let [sums_len, room_len] = Gradient::lens(task, lanes);
+    let [sums_len, room_len] = Gradient::lens(task, level);
     // Each worker sums over its own images; the sums are added in the workers' order.
     let scratch = scratch.take(pool.threads() * (sums_len + room_len));
     let (sums, rooms) = scratch.split_at_mut(pool.threads() * sums_len);
@@ -174,7 +174,7 @@ pub(super) fn backward_weight(
             let n = share.min(n - part * share);
             let x = &x[part * share * task.input.len..];
             let dy = &dy[part * share * task.y_len..];
-            level.run_pairs(Gradient { task, group, n, x, dy, sums, room });
+            level.run_pairs(Gradient { task, level, group, n, x, dy, sums, room });
         });
         let first = group * task.group;
         let sums = &*sums;
