@@ -10,9 +10,10 @@ use anyhow::{Context as _, Result};
 use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
-        Cuda, Numbers, Setup,
+        Cuda, Setup,
         libraries::{self, Tuning},
-        probe::{Found, Unusable, probe},
+        numbers::TF32_FROM,
+        probe::{Found, Gpu, Unusable, probe},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -43,16 +44,17 @@ impl Kind {
     /// Holds that such devices train in `dtype`.
     ///
     /// # Errors
-    /// Of the CPU and f16.
+    /// Of the CPU, and f16 or tf32.
     pub fn trains_in(self, dtype: Dtype) -> Result<()> {
-        if self == Self::Cpu && dtype == Dtype::F16 {
-            return Err(Usage(
-                "the CPU does not train in f16: take --dtype bf16 or f32, or GPUs with --gpus"
-                    .into(),
-            )
-            .into());
+        let take = match dtype {
+            Dtype::F16 => "the CPU does not train in f16: take --dtype bf16 or f32",
+            Dtype::Tf32 => "the CPU does not train in tf32: take --dtype f32",
+            Dtype::F32 | Dtype::Bf16 => return Ok(()),
+        };
+        match self {
+            Self::Cpu => Err(Usage(format!("{take}, or GPUs with --gpus")).into()),
+            Self::Cuda => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -219,21 +221,42 @@ impl Choice {
         }
     }
 
+    /// Holds that they train in `dtype`.
+    ///
+    /// # Errors
+    /// Of f16 and tf32, which not all devices have.
+    pub fn trains_in(&self, dtype: Dtype) -> Result<()> {
+        self.share().device.trains_in(dtype)?;
+        self.has(dtype)
+    }
+
+    /// Holds that no GPU is too old for `dtype`.
+    fn has(&self, dtype: Dtype) -> Result<()> {
+        let Self::Cuda { found, gpus } = self else { return Ok(()) };
+        let too_old = |gpu: &&Gpu| dtype == Dtype::Tf32 && gpu.capability < TF32_FROM;
+        let Some(old) = gpus.iter().filter_map(|gpu| found.gpus.get(*gpu)).find(too_old) else {
+            return Ok(());
+        };
+        let (major, minor) = TF32_FROM;
+        Err(Usage(format!(
+            "GPU {}, {}, does not multiply tf32, which begins with compute capability {major}.{minor}: take \
+             --dtype f32",
+            old.index, old.name
+        ))
+        .into())
+    }
+
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
-    /// If one cannot be opened.
+    /// If one cannot be opened, or is too old for `dtype`.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
+        self.has(dtype)?;
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
-                let numbers = match dtype {
-                    Dtype::F32 => Numbers::F32,
-                    Dtype::Bf16 => Numbers::Bf16,
-                    Dtype::F16 => Numbers::F16,
-                };
                 let open =
-                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(numbers));
+                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(dtype.into()));
                 let opened = gpus.iter().map(open);
                 let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
                 Ok(Devices::Cuda(opened))

@@ -17,3 +17,4 @@ mod rules;
 mod emulated;
 mod overflow;
 mod libraries;
+mod tiles;

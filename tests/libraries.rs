@@ -156,7 +156,7 @@ fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
     same(&bench.path("cpu"), &bench.path("timed"), "timed");
     let timed = kept("timed").expect("a record");
     let of_gpu =
-        "Emulated GPU 1, driver 12090, compute_80.ptx, cuDNN 9.21.0, cuBLAS 12.9.1\tconv";
+        "Emulated GPU 1, driver 12090, compute_80.ptx, f32, cuDNN 9.21.0, cuBLAS 12.9.1\tconv";
     assert!(timed.contains(of_gpu), "{timed}");
     assert_eq!(std::fs::read_to_string(&cache).expect("a cache"), timed);
     // What another run has timed is taken as it stands, and recorded: here, our kernels for everything.

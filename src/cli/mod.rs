@@ -225,8 +225,8 @@ pub struct RunArgs {
     /// Go on from the newest whole checkpoint in --out.
     #[arg(long)]
     pub resume: bool,
-    /// Time on the GPUs, before the first step, whether cuDNN, cuBLAS or the program's own kernels are faster for
-    /// each product, and keep that in the run's folder and for other runs [env: ALEXNET_TUNING names the file].
+    /// Time on the GPUs, before the first step, whether cuDNN, cuBLAS or the program's own kernels, by which tiles, are
+    /// fastest for each product, and keep that in the run's folder and for other runs [env: ALEXNET_TUNING names the file].
     #[arg(long)]
     pub tune: bool,
     #[command(flatten)]
@@ -327,6 +327,9 @@ pub struct DoctorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: BatchRecipeArgs,
+    /// What layers multiply; with bf16 and f16 ops are tried in f32 all the same, and steps in these.
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
     /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub steps: u32,

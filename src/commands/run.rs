@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     let compute = &args.compute;
     let mut choice = Choice::new(compute, config.towers)?;
     if !args.resume {
-        choice.share().device.trains_in(config.train.dtype)?;
+        choice.trains_in(config.train.dtype)?;
     }
     let out = args.out.clone().unwrap_or_else(|| default_out(&config.name, args.resume));
     let run = RunDir::open(&out, args.resume).context("cannot start the run")?;
@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
             ));
         }
     }
-    choice.share().device.trains_in(config.train.dtype)?;
+    choice.trains_in(config.train.dtype)?;
     let instructions = choice.instructions(config.train.dtype);
     let devices = choice.open(config.train.dtype)?.tuned(&out, args.tune);
     let (images, batch) = (source.len(Split::Train), config.train.batch);

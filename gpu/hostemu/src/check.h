@@ -27,6 +27,7 @@ struct Access {
 struct State {
     const EmuRange *ranges = nullptr;
     size_t range_count = 0;
+    size_t last = 0;  // the range of the access before
     u32 block = 0;  // counts all blocks that this thread of the host has run
     bool active = false;
     std::unordered_map<uintptr_t, Trace> global;
@@ -42,20 +43,28 @@ static bool in_shared(uintptr_t at) {
     return at >= first && at < first + sizeof block->shared;
 }
 static bool in_buffers(uintptr_t at, size_t bytes) {
-    for (size_t i = 0; i < state.range_count; i++)
-        if (at >= state.ranges[i].first &&
-            at + bytes <= state.ranges[i].first + state.ranges[i].bytes)
+    State &own = state;  // asked for once: it is made when it is first asked for
+    const auto holds = [=](const EmuRange &range) {
+        return at >= range.first && at + bytes <= range.first + range.bytes;
+    };
+    if (own.last < own.range_count && holds(own.ranges[own.last])) return true;
+    for (size_t i = 0; i < own.range_count; i++)
+        if (holds(own.ranges[i])) {
+            own.last = i;
             return true;
+        }
     return false;
 }
 
 static bool inside(uintptr_t at, size_t bytes, const void *first, size_t len) {
     return at >= (uintptr_t)first && at + bytes <= (uintptr_t)first + len;
 }
-// The kernel's own variables; the launch's arguments; and where CUDA has special registers.
-static bool of_emulation(uintptr_t at, size_t bytes, bool write) {
-    if (inside(at, bytes, block->stacks, block->stack_count * STACK)) return true;
-    if (write) return false;
+// The kernel's own variables.
+static bool in_stacks(uintptr_t at, size_t bytes) {
+    return inside(at, bytes, block->stacks, block->stack_count * STACK);
+}
+// The launch's arguments, and where CUDA has special registers.
+static bool of_emulation(uintptr_t at, size_t bytes) {
     const Registered &kernel = *block->kernel;
     for (int i = 0; i < kernel.count; i++)
         if (inside(at, bytes, block->arguments[i], kernel.sizes[i])) return true;
@@ -134,6 +143,7 @@ static void touch_all(uintptr_t at, int bytes, bool write) {
 static void access(const void *site, const void *p, int bytes, bool write) {
     if (!state.active || !context.current) return;
     const auto at = (uintptr_t)p;
+    if (in_stacks(at, bytes)) return;
     if (in_shared(at)) {
         const size_t end = at - (uintptr_t)block->shared + bytes;
         const size_t limit = at - (uintptr_t)block->shared < STATIC_SHARED_MAX
@@ -142,7 +152,7 @@ static void access(const void *site, const void *p, int bytes, bool write) {
         if (end > limit)
             fail(write ? "a write past shared memory" : "a read past shared memory");
     } else if (!in_buffers(at, bytes)) {
-        if (of_emulation(at, bytes, write)) return;
+        if (!write && of_emulation(at, bytes)) return;
         fail(write ? "a write outside of the launch's buffers"
                    : "a read outside of the launch's buffers");
     }

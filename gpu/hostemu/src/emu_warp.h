@@ -1,6 +1,6 @@
 // Tensor cores, ldmatrix and cp.async as C++: the host half of prim.cuh.
 //
-// Fragments lie as the PTX ISA's figures of mma.m16n8k16 show; g = lane / 4, q = lane % 4.
+// Fragments lie as the PTX ISA's figures of mma.m16n8k16 and mma.m16n8k8 show; g = lane / 4, q = lane % 4.
 #pragma once
 
 // Rounds to nearest even.
@@ -11,6 +11,11 @@ static inline u16 to_bf16(float x) {
 }
 static inline u32 to_bf16x2(float low, float high) {
     return to_bf16(low) | (u32)to_bf16(high) << 16;
+}
+// Ties away from zero.
+static inline u32 to_tf32(float x) {
+    const u32 bits = __float_as_uint(x);
+    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fffe000 : (bits + 0x1000) & 0xffffe000;
 }
 static inline float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 
@@ -88,6 +93,19 @@ static void multiply_halves(void **lanes) {
         });
 }
 
+// Of each number, the bits that tensor cores read.
+static float from_tf32(u32 bits) { return __uint_as_float(bits & 0xffffe000); }
+static void multiply_tf32(void **lanes) {
+    multiply<8>(
+        lanes,
+        [](float(*a)[8], const u32 *r, int g, int q) {
+            for (int i = 0; i < 4; i++) a[g + (i & 1) * 8][q + (i >> 1) * 4] = from_tf32(r[i]);
+        },
+        [](float(*b)[8], const u32 *r, int g, int q) {
+            for (int i = 0; i < 2; i++) b[q + i * 4][g] = from_tf32(r[i]);
+        });
+}
+
 struct Matrices {
     u32 *r;
     const u16 *row;
@@ -124,6 +142,12 @@ static inline void mma_f16(float *d, const u32 *a, const u32 *b) {
     emu::Product operand{d, a, b};
     emu::warp_collective(&site, ~0u, &operand,
                          [](void **lanes, u32) { emu::multiply_halves<from_f16>(lanes); });
+}
+static inline void mma_tf32(float *d, const u32 *a, const u32 *b) {
+    static char site;
+    emu::Product operand{d, a, b};
+    emu::warp_collective(&site, ~0u, &operand,
+                         [](void **lanes, u32) { emu::multiply_tf32(lanes); });
 }
 static inline void load_matrix_x4(u32 *r, const void *row) {
     static char site;

@@ -8,11 +8,12 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 pub const OTHER_KERNELS: &str = "HOSTEMU_KERNELS";
 
 /// How the compiler makes such a library of `src/emu.cpp` and the two builds of `src/kernels.cpp`.
-pub const SHARED_FLAGS: [&str; 9] = [
+pub const SHARED_FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O1",
     "-w",
     "-fPIC",
+    "-march=native",
     "-ffp-contract=off",
     "-fno-unroll-loops",
     "-DHOST_EMU",

@@ -14,11 +14,11 @@ use super::{
     memory::{Memory, Pinned, pageable},
     module::Kernels,
     numbers::{self, Numbers},
-    parcel::{Parcel, Way},
     probe::{Found, Gpu},
     queues::Queues,
     setup::Setup,
     steps::workspace_bytes,
+    tile::Tile,
     timeline::Timeline,
 };
 use crate::{
@@ -44,6 +44,8 @@ pub struct Cuda {
     kernels: Kernels,
     graphs: Graphs,
     pub(super) libraries: Libraries,
+    /// Of all products of our own kernels, if it was asked for.
+    pub(super) tile: Option<Tile>,
     pub(super) queues: Queues,
     pub(super) rooms: Option<Rooms>,
     /// What went wrong first.
@@ -105,7 +107,8 @@ impl Cuda {
             context,
             kernels,
             graphs: Graphs::default(),
-            libraries: Libraries::new(setup.libraries.then_some(found.driver)),
+            libraries: Libraries::new(found.driver, setup.libraries),
+            tile: None,
             rooms: None,
             failed: None,
             begun: 0,
@@ -120,8 +123,13 @@ impl Cuda {
     }
 
     /// Has it keep activations in `numbers`, and multiply these, from before the first buffer on.
+    ///
+    /// # Panics
+    /// If they are tf32 and the GPU is older than [`TF32_FROM`](super::numbers::TF32_FROM).
     #[must_use]
     pub fn keeping(self, numbers: Numbers) -> Self {
+        let capable = numbers != Numbers::Tf32 || self.gpu.capability >= numbers::TF32_FROM;
+        assert!(capable, "{} has no tf32", self.gpu.name);
         Self { numbers, ..self }
     }
 
@@ -196,9 +204,14 @@ impl Cuda {
             rows: demand.batch,
             classes: demand.classes,
         });
-        self.plan_libraries(demand);
-        self.graphs = Graphs::default(); // of other plans, and of trying these
+        self.plan_products(demand);
+        self.forget_graphs(); // of other plans, and of trying these
         self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Runs of launches that come again are new ones.
+    pub(super) fn forget_graphs(&mut self) {
+        self.graphs = Graphs::default();
     }
 
     pub(super) fn workspace(&self) -> Ptr {
@@ -294,7 +307,8 @@ impl Cuda {
     pub(super) fn factor(&mut self, buffer: &Buffer, op: u64) -> Ptr {
         let floats = buffer.read_by(op);
         let Some(copy) = buffer.copy() else {
-            assert_eq!(buffer.numbers(), self.numbers, "products read activations and factors");
+            let held = self.numbers.in_memory();
+            assert_eq!(buffer.numbers(), held, "products read activations and factors");
             return floats;
         };
         if buffer.take_stale() {
@@ -337,64 +351,5 @@ impl Cuda {
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
         self.keep("copying from the GPU", copied);
         src.numbers().widen(&bytes, dst);
-    }
-
-    /// Parcels from `from` to `to`.
-    pub(super) fn parcels_between(
-        from: &Self, to: &Self, count: usize, len: usize,
-    ) -> Result<Vec<Parcel>, DeviceError> {
-        let way = Way::between(&from.context, &to.context)?;
-        from.remark(format!(
-            "{} -> {}: the exchange goes by {}",
-            from.context.name(),
-            to.context.name(),
-            way.describe()
-        ));
-        let bytes = len * from.numbers.bytes();
-        (0..count).map(|_| Parcel::new(&from.context, &to.context, way, bytes)).collect()
-    }
-
-    pub(super) fn fill(&mut self, src: &Buffer, len: usize, parcel: &mut Parcel) {
-        assert!(len <= src.len(), "{len} numbers of {}", src.len());
-        let bytes = len * src.numbers().bytes();
-        if self.has_failed() {
-            return;
-        }
-        self.bind();
-        self.flush();
-        let timeline = self.timeline.as_mut();
-        let filled = self
-            .queues
-            .out_follows()
-            .and_then(|()| parcel.fill(src.ptr(), bytes, &self.queues.out, timeline));
-        if let Some(filled) = self.keep("sending a parcel", filled) {
-            src.leaves_until(filled);
-        }
-    }
-
-    pub(super) fn empty(&mut self, parcel: &mut Parcel, len: usize, dst: &Buffer) {
-        assert!(len <= dst.len(), "{len} numbers into {}", dst.len());
-        let bytes = len * dst.numbers().bytes();
-        dst.outdate_copy();
-        if self.has_failed() {
-            return;
-        }
-        self.bind();
-        self.flush();
-        let arrived = &self.arrivals[self.unpacked as usize % ARRIVALS];
-        let queues = &mut self.queues;
-        let timeline = self.timeline.as_mut();
-        let emptied = || {
-            queues.inward_follows(dst.used())?;
-            if let Some(event) = dst.take_leaving() {
-                queues.inward.wait(&event)?;
-            }
-            parcel.empty(dst.ptr(), bytes, &queues.inward, timeline)?;
-            queues.inward.record(arrived)?;
-            queues.compute.wait(arrived)
-        };
-        let emptied = emptied();
-        self.unpacked += 1;
-        self.keep("receiving a parcel", emptied);
     }
 }

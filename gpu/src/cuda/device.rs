@@ -5,7 +5,8 @@ use super::{
     board::{BATCHES, Cuda},
     buffer::Buffer,
     launch::{Launch, Ptr},
-    layout, libraries,
+    layout,
+    libraries::{self, Product},
     memory::{Memory, Pinned},
     numbers::Numbers,
     parcel::Parcel,
@@ -20,7 +21,7 @@ use crate::{
     },
     ops::{
         activation,
-        conv::{self, Conv},
+        conv::{self, Conv, Pass},
         dropout::{self, Dropout},
         finish::{self, Finish},
         linear::{self, Linear},
@@ -57,7 +58,11 @@ impl Cuda {
 
     /// The address of the gradient that op `op` makes of activations.
     fn gradient(&mut self, dx: &Buffer, op: u64) -> Ptr {
-        assert_eq!(dx.numbers(), self.numbers, "gradients of activations are kept as these");
+        assert_eq!(
+            dx.numbers(),
+            self.numbers.in_memory(),
+            "gradients of activations are kept as these"
+        );
         self.write(dx, op)
     }
 
@@ -108,11 +113,11 @@ impl Device for Cuda {
 
     fn activations(&self, len: usize) -> Result<Buffer, DeviceError> {
         let memory = Memory::zeroed(&self.context, len * self.numbers.bytes())?;
-        Ok(Buffer::new(memory, self.numbers, None))
+        Ok(Buffer::new(memory, self.numbers.in_memory(), None))
     }
 
     fn factors(&self, len: usize) -> Result<Buffer, DeviceError> {
-        if self.numbers == Numbers::F32 {
+        if !self.numbers.copies_weights() {
             return self.zeros(len);
         }
         let memory = Memory::zeroed(&self.context, len * size_of::<f32>())?;
@@ -125,7 +130,7 @@ impl Device for Cuda {
     }
 
     fn factor_bytes(&self) -> usize {
-        let copy = if self.numbers == Numbers::F32 { 0 } else { self.numbers.bytes() };
+        let copy = if self.numbers.copies_weights() { self.numbers.bytes() } else { 0 };
         size_of::<f32>() + copy
     }
 
@@ -253,9 +258,10 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (x, w) = (self.conv_input(x, by), self.factor(w, by));
-        let (sums, room, numbers) = (self.epilogue(y, &to, by), self.workspace(), self.numbers);
+        let (sums, room) = (self.epilogue(y, &to, by), self.workspace());
         if !self.conv_forward_by_library(op, n, x, w, sums) {
-            conv::cuda::forward(numbers, op, n, x, w, sums, room, &mut |l| self.launch(&l));
+            let tiled = self.tiled(&Product::of_conv(op, Pass::Forward, x.is_packed()));
+            conv::cuda::forward(tiled, op, n, x, w, sums, room, &mut |l| self.launch(&l));
         }
         self.activate(to.activation, n * op.y_len(), y);
     }
@@ -265,9 +271,10 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (dy, w) = (self.factor(dy, by), self.factor(w, by));
-        let (dx, room, numbers) = (self.gradient(dx, by), self.workspace(), self.numbers);
+        let (dx, room) = (self.gradient(dx, by), self.workspace());
         if !self.conv_backward_data_by_library(op, n, dy, w, dx) {
-            conv::cuda::backward_data(numbers, op, n, dy, w, dx, room, &mut |l| {
+            let tiled = self.tiled(&Product::of_conv(op, Pass::BackwardData, false));
+            conv::cuda::backward_data(tiled, op, n, dy, w, dx, room, &mut |l| {
                 self.launch(&l);
             });
         }
@@ -278,9 +285,10 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (x, dy) = (self.conv_input(x, by), self.factor(dy, by));
-        let (dw, room, numbers) = (self.write(dw, by), self.workspace(), self.numbers);
+        let (dw, room) = (self.write(dw, by), self.workspace());
         if !self.conv_backward_weight_by_library(op, n, x, dy, dw) {
-            conv::cuda::backward_weight(numbers, op, n, x, dy, dw, room, &mut |l| {
+            let tiled = self.tiled(&Product::of_conv(op, Pass::BackwardWeight, x.is_packed()));
+            conv::cuda::backward_weight(tiled, op, n, x, dy, dw, room, &mut |l| {
                 self.launch(&l);
             });
         }
@@ -300,9 +308,10 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (x, w) = (self.factor(x, by), self.factor(w, by));
-        let (sums, room, numbers) = (self.epilogue(y, &to, by), self.workspace(), self.numbers);
+        let (sums, room) = (self.epilogue(y, &to, by), self.workspace());
         if !self.linear_forward_by_library(op, n, x, w, sums) {
-            linear::cuda::forward(numbers, op, n, x, w, sums, room, &mut |l| self.launch(&l));
+            let tiled = self.tiled(&Product::of_linear(op, Pass::Forward));
+            linear::cuda::forward(tiled, op, n, x, w, sums, room, &mut |l| self.launch(&l));
         }
         self.activate(to.activation, n * op.outputs, y);
     }
@@ -312,9 +321,10 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (dy, w) = (self.factor(dy, by), self.factor(w, by));
-        let (dx, room, numbers) = (self.gradient(dx, by), self.workspace(), self.numbers);
+        let (dx, room) = (self.gradient(dx, by), self.workspace());
         if !self.linear_backward_data_by_library(op, n, dy, w, dx) {
-            linear::cuda::backward_data(numbers, op, n, dy, w, dx, room, &mut |l| {
+            let tiled = self.tiled(&Product::of_linear(op, Pass::BackwardData));
+            linear::cuda::backward_data(tiled, op, n, dy, w, dx, room, &mut |l| {
                 self.launch(&l);
             });
         }
@@ -326,11 +336,12 @@ impl Device for Cuda {
     ) {
         let by = self.queues.count();
         let (x, dy) = (self.factor(x, by), self.factor(dy, by));
-        let (w, params, numbers) = (self.weights(v, w, by), self.params(), self.numbers);
-        self.find_overflow(numbers, n * op.inputs, x);
-        self.find_overflow(numbers, n * op.outputs, dy);
+        let (w, params) = (self.weights(v, w, by), self.params());
+        self.find_overflow(self.numbers, n * op.inputs, x);
+        self.find_overflow(self.numbers, n * op.outputs, dy);
+        let tiled = self.tiled(&Product::of_linear(op, Pass::BackwardWeight));
         let sink = &mut |l: Launch| self.launch(&l);
-        linear::cuda::update(numbers, op, n, [x, dy], sgd, w, params, sink);
+        linear::cuda::update(tiled, op, n, [x, dy], sgd, w, params, sink);
     }
 
     fn finish_forward(

@@ -3,7 +3,7 @@
 //! `cargo xtask kernels` makes them from the `.cu` files; the tools and the hash of the sources are in
 //! `gpu/kernels/source.txt`, what each kernel takes in `table.txt`.
 
-use flate2::read::GzDecoder;
+use lzma_rust2::LzmaReader;
 use std::io::Read as _;
 
 /// A device's compute capability, major and minor.
@@ -39,7 +39,7 @@ macro_rules! packed {
         Packed {
             capability: ($major, $minor),
             name: $name,
-            bytes: include_bytes!(concat!("../../kernels/", $name, ".gz")),
+            bytes: include_bytes!(concat!("../../kernels/", $name, ".lzma")),
         }
     };
 }
@@ -73,7 +73,9 @@ pub fn pick(device: Capability, kind: Kind) -> Option<Image> {
 
 fn unpack(packed: &Packed) -> Image {
     let mut bytes = Vec::new();
-    GzDecoder::new(packed.bytes).read_to_end(&mut bytes).expect("images are whole");
+    let reader = LzmaReader::new_mem_limit(packed.bytes, u32::MAX, None);
+    let read = reader.and_then(|mut reader| reader.read_to_end(&mut bytes));
+    read.expect("images are whole");
     if !bytes.starts_with(b"\x7fELF") {
         bytes.push(0); // PTX is text
     }

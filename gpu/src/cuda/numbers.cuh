@@ -58,6 +58,18 @@ DEV void store4(T *p, float4 v) {
     store_words(p, Narrow<T>::two(v.x, v.y), Narrow<T>::two(v.z, v.w));
 }
 
+// Sixteen bytes in one access, aligned.
+DEV void store16(float *p, const float (&v)[4]) {
+    store4(p, make_float4(v[0], v[1], v[2], v[3]));
+}
+template <class Half>
+DEV void store16(Half *p, const Half (&v)[8]) {
+    u32 words[4];
+    UNROLL
+    for (int e = 0; e < 4; e++) words[e] = v[2 * e].bits | (u32)v[2 * e + 1].bits << 16;
+    store_words(p, words[0], words[1], words[2], words[3]);
+}
+
 // Whether COUNT numbers from p on may be taken in one access.
 template <int COUNT, class T>
 DEV bool aligned(const T *p) {

@@ -1,8 +1,12 @@
 //! The numbers that a GPU keeps activations in, and multiplies.
 
-use super::launch::{Args, Launch, Ptr, Sink};
+use super::{
+    images::Capability,
+    launch::{Args, Launch, Ptr, Sink},
+};
 
-/// What activations and their gradients are in a GPU's memory, on their way between GPUs and in products.
+/// What activations and their gradients are in a GPU's memory and on their way between GPUs, and what products
+/// multiply.
 /// Sums, weights, velocities, biases, logits and the gradients of weights are `f32` whichever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Numbers {
@@ -16,7 +20,13 @@ pub enum Numbers {
     /// 2^-14. So gradients are scaled on their way ([`Step::scale`](crate::device::Step::scale)), and what overflows
     /// updates nothing.
     F16,
+    /// `f32`, which products round to tf32, ten bits after the leading one, ties away from zero, as they read it:
+    /// on tensor cores, from [`TF32_FROM`] on.
+    Tf32,
 }
+
+/// The first devices whose tensor cores multiply tf32.
+pub const TF32_FROM: Capability = (8, 0);
 
 /// The kernels that are there for all numbers, by their common name.
 macro_rules! kernels {
@@ -27,13 +37,29 @@ macro_rules! kernels {
 pub(crate) use kernels;
 
 impl Numbers {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+    /// All that products multiply.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::F16, Self::Tf32];
+    /// All that memory holds.
+    pub const IN_MEMORY: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// What memory holds of them.
+    #[must_use]
+    pub const fn in_memory(self) -> Self {
+        match self {
+            Self::F32 | Self::Tf32 => Self::F32,
+            halves @ (Self::Bf16 | Self::F16) => halves,
+        }
+    }
+
+    /// Whether products read a copy of the weights, which are `f32`.
+    pub const fn copies_weights(self) -> bool {
+        matches!(self, Self::Bf16 | Self::F16)
+    }
 
     /// Bytes of a number.
     pub const fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::Tf32 => 4,
             Self::Bf16 | Self::F16 => 2,
         }
     }
@@ -44,18 +70,21 @@ impl Numbers {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
+            Self::Tf32 => "tf32",
         }
     }
 
     /// Of `kernels!`, the one for these.
-    pub(crate) const fn of<const N: usize>(self, kernels: [&'static str; N]) -> &'static str {
-        kernels[self as usize]
+    pub(crate) const fn of(
+        self, kernels: [&'static str; Self::IN_MEMORY.len()],
+    ) -> &'static str {
+        kernels[self.in_memory() as usize]
     }
 
     /// `values` as memory holds them.
     pub(crate) fn narrow(self, values: &[f32]) -> Vec<u8> {
         match self {
-            Self::F32 => bytemuck::cast_slice(values).to_vec(),
+            Self::F32 | Self::Tf32 => bytemuck::cast_slice(values).to_vec(),
             Self::Bf16 => values.iter().flat_map(|x| to_bf16(*x).to_ne_bytes()).collect(),
             Self::F16 => values.iter().flat_map(|x| to_f16(*x).to_ne_bytes()).collect(),
         }
@@ -69,7 +98,7 @@ impl Numbers {
             }
         };
         match self {
-            Self::F32 => bytemuck::cast_slice_mut(values).copy_from_slice(bytes),
+            Self::F32 | Self::Tf32 => bytemuck::cast_slice_mut(values).copy_from_slice(bytes),
             Self::Bf16 => halves(|half| f32::from_bits(u32::from(half) << 16)),
             Self::F16 => halves(from_f16),
         }
@@ -118,7 +147,7 @@ const fn from_f16(half: u16) -> f32 {
 /// `halves` = `len` floats at `floats`, as products read them.
 pub(super) fn narrow(numbers: Numbers, len: usize, floats: Ptr, halves: Ptr, sink: Sink<'_>) {
     let kernel = match numbers {
-        Numbers::F32 => return,
+        Numbers::F32 | Numbers::Tf32 => return,
         Numbers::Bf16 => "narrow_bf16",
         Numbers::F16 => "narrow_f16",
     };

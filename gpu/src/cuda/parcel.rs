@@ -2,6 +2,8 @@
 //! each knows that the other is done. No thread waits.
 
 use super::{
+    board::{ARRIVALS, Cuda},
+    buffer::Buffer,
     context::{Context, Event, Stream},
     launch::Ptr,
     memory::{Memory, Pinned},
@@ -141,5 +143,66 @@ impl Parcel {
                 unsafe { result::memcpy_htod_async(dst.0, &pinned[..bytes], stream.handle()) }
             }
         }
+    }
+}
+
+impl Cuda {
+    /// Parcels from `from` to `to`.
+    pub(super) fn parcels_between(
+        from: &Self, to: &Self, count: usize, len: usize,
+    ) -> Result<Vec<Parcel>, DeviceError> {
+        let way = Way::between(&from.context, &to.context)?;
+        from.remark(format!(
+            "{} -> {}: the exchange goes by {}",
+            from.context.name(),
+            to.context.name(),
+            way.describe()
+        ));
+        let bytes = len * from.numbers.bytes();
+        (0..count).map(|_| Parcel::new(&from.context, &to.context, way, bytes)).collect()
+    }
+
+    pub(super) fn fill(&mut self, src: &Buffer, len: usize, parcel: &mut Parcel) {
+        assert!(len <= src.len(), "{len} numbers of {}", src.len());
+        let bytes = len * src.numbers().bytes();
+        if self.has_failed() {
+            return;
+        }
+        self.bind();
+        self.flush();
+        let timeline = self.timeline.as_mut();
+        let filled = self
+            .queues
+            .out_follows()
+            .and_then(|()| parcel.fill(src.ptr(), bytes, &self.queues.out, timeline));
+        if let Some(filled) = self.keep("sending a parcel", filled) {
+            src.leaves_until(filled);
+        }
+    }
+
+    pub(super) fn empty(&mut self, parcel: &mut Parcel, len: usize, dst: &Buffer) {
+        assert!(len <= dst.len(), "{len} numbers into {}", dst.len());
+        let bytes = len * dst.numbers().bytes();
+        dst.outdate_copy();
+        if self.has_failed() {
+            return;
+        }
+        self.bind();
+        self.flush();
+        let arrived = &self.arrivals[self.unpacked as usize % ARRIVALS];
+        let queues = &mut self.queues;
+        let timeline = self.timeline.as_mut();
+        let emptied = || {
+            queues.inward_follows(dst.used())?;
+            if let Some(event) = dst.take_leaving() {
+                queues.inward.wait(&event)?;
+            }
+            parcel.empty(dst.ptr(), bytes, &queues.inward, timeline)?;
+            queues.inward.record(arrived)?;
+            queues.compute.wait(arrived)
+        };
+        let emptied = emptied();
+        self.unpacked += 1;
+        self.keep("receiving a parcel", emptied);
     }
 }

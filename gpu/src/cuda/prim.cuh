@@ -13,9 +13,10 @@ typedef unsigned long long u64;
 #define DEV static __device__ __forceinline__
 #define DEV_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
-// A kernel for blocks of at most `threads` threads.
+// A kernel for blocks of at most `threads` threads, one or more to a multiprocessor: without the 1, ptxas spills
+// some kernel's registers to fit one block more.
 #define KERNEL(threads, name, ...) \
-    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+    extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
 // Shared memory whose size the launch gives; at most one per kernel.
 #define DYNAMIC_SHARED(T, name)                                   \
     extern __shared__ __align__(16) unsigned char name##_bytes[]; \
@@ -70,6 +71,20 @@ DEV void mma_bf16(float *d, const u32 *a, const u32 *b) {
 DEV void mma_f16(float *d, const u32 *a, const u32 *b) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// Rounded to ten bits after the leading one, ties away from zero.
+DEV u32 to_tf32(float x) {
+    u32 r;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
+    return r;
+}
+// d[16][8] += a[16][8] b[8][8], of what `to_tf32` has rounded: further bits are not read.
+DEV void mma_tf32(float *d, const u32 *a, const u32 *b) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
         "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

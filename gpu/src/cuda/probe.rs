@@ -1,7 +1,10 @@
 //! What there is: a driver, GPUs, and whether this program can use them. Nothing here fails where
 //! there is no CUDA, and nothing else of this folder may be called before it has said that there is.
 
-use super::images::{Capability, OLDEST};
+use super::{
+    images::{Capability, OLDEST},
+    numbers::{Numbers, TF32_FROM},
+};
 use cudarc::driver::{
     DriverError, result,
     sys::{self, CUdevice_attribute as Attribute, CUresult},
@@ -39,17 +42,29 @@ pub struct DataSheet {
     names: &'static [&'static str],
     /// Of `f32`, in 10^12 operations a second.
     pub f32_tflops: f64,
+    /// Of halves on its tensor cores, likewise; of tf32, half as much from compute capability 8.0 on.
+    pub halves_tflops: f64,
     /// Of its memory, in 10^9 bytes a second.
     pub gbps: f64,
 }
 
 /// GPUs whose peaks are known.
 pub const DATA_SHEETS: [DataSheet; 5] = [
-    DataSheet { names: &["V100", "32GB"], f32_tflops: 15.7, gbps: 900.0 },
-    DataSheet { names: &["A100", "40GB"], f32_tflops: 19.5, gbps: 1555.0 },
-    DataSheet { names: &["RTX 3090"], f32_tflops: 35.6, gbps: 936.0 },
-    DataSheet { names: &["RTX 4090"], f32_tflops: 82.6, gbps: 1008.0 },
-    DataSheet { names: &["H100", "HBM3"], f32_tflops: 66.9, gbps: 3350.0 },
+    DataSheet { names: &["V100", "32GB"], f32_tflops: 15.7, halves_tflops: 125.0, gbps: 900.0 },
+    DataSheet {
+        names: &["A100", "40GB"],
+        f32_tflops: 19.5,
+        halves_tflops: 312.0,
+        gbps: 1555.0,
+    },
+    DataSheet { names: &["RTX 3090"], f32_tflops: 35.6, halves_tflops: 71.0, gbps: 936.0 },
+    DataSheet { names: &["RTX 4090"], f32_tflops: 82.6, halves_tflops: 165.2, gbps: 1008.0 },
+    DataSheet {
+        names: &["H100", "HBM3"],
+        f32_tflops: 66.9,
+        halves_tflops: 989.4,
+        gbps: 3350.0,
+    },
 ];
 
 impl Gpu {
@@ -73,6 +88,29 @@ impl Gpu {
             _ => 128,
         };
         (2 * lanes * self.multiprocessors * self.clock_khz) as f64 * 1e-6
+    }
+
+    /// The same of products of `numbers`: on tensor cores, where these multiply them.
+    pub fn product_peak_gflops(&self, numbers: Numbers) -> f64 {
+        let halves_in_tf32 = match numbers {
+            Numbers::Tf32 => 1.0,
+            Numbers::Bf16 | Numbers::F16 if self.capability >= TF32_FROM => 2.0,
+            Numbers::F32 | Numbers::Bf16 | Numbers::F16 => return self.peak_gflops(),
+        };
+        let tf32 = self.data_sheet().map_or_else(
+            || {
+                // Multiply-adds of a multiprocessor in a clock, likewise.
+                let lanes = match self.capability {
+                    (8, 0) => 512,
+                    (9, _) => 1024,
+                    (10, _) => 2048,
+                    _ => 128,
+                };
+                (2 * lanes * self.multiprocessors * self.clock_khz) as f64 * 1e-6
+            },
+            |sheet| sheet.halves_tflops * 0.5e3,
+        );
+        halves_in_tf32 * tf32
     }
 
     /// Bytes a second of its memory, in 10^9: likewise, at two transfers a clock.
@@ -252,10 +290,15 @@ mod tests {
         // An A100's data sheet: 19.5 TFLOP/s and, with 40 GB, 1555 GB/s.
         let a100 = gpu(0, (8, 0));
         assert_eq!((a100.peak_gflops().round(), a100.peak_gbps().round()), (19492.0, 1555.0));
+        let tf32 = |gpu: &Gpu| gpu.product_peak_gflops(Numbers::Tf32).round();
+        assert_eq!(tf32(&a100), 155_935.0);
         // The sheet itself, where the name says which.
         let named = |name: &str| Gpu { name: name.into(), ..gpu(0, (8, 0)) };
         let known = named("NVIDIA A100-SXM4-40GB");
         assert_eq!((known.peak_gflops(), known.peak_gbps()), (19_500.0, 1555.0));
+        assert_eq!((tf32(&known), known.product_peak_gflops(Numbers::Bf16)), (156e3, 312e3));
+        let volta = gpu(0, (7, 0));
+        assert_eq!(volta.product_peak_gflops(Numbers::Bf16), volta.peak_gflops());
         assert_eq!(named("NVIDIA GeForce RTX 3090 Ti").data_sheet(), None);
         assert_eq!(named("NVIDIA A100-SXM4-80GB").data_sheet(), None);
         let told = [1, 2].map(|i| found.usable(i).expect_err("unusable").to_string());

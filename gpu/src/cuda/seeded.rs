@@ -21,13 +21,21 @@ struct Bug {
     to: &'static str,
     /// The tests that must find it: a part of their names.
     tests: &'static str,
+    /// Whether products by their own tiles do not show it.
+    by_all_tiles: bool,
+}
+
+impl Bug {
+    const fn by_all_tiles(self) -> Self {
+        Self { by_all_tiles: true, ..self }
+    }
 }
 
 const fn bug(
     what: &'static str, file: &'static str, from: &'static str, to: &'static str,
     tests: &'static str,
 ) -> Bug {
-    Bug { what, file, from, to, tests }
+    Bug { what, file, from, to, tests, by_all_tiles: false }
 }
 
 /// What tells of them.
@@ -36,8 +44,19 @@ const EVIDENCE: &str = include_str!("../../../docs/evidence/gpu.md");
 /// Bugs that are tried at a time: each takes up to 2 GiB of the compiler's memory.
 const JOBS_MAX: usize = 8;
 
+/// What a seeded bug's kernels begin with: products by the tiles that they take by themselves, as long as they are small.
+const OWN_TILES: &str = r#"#include "tile_cores.cuh"
+#undef FOR_TILES
+#define FOR_TILES(K, name, T, WIDTH, product) \
+    K(name##_128x64, T, WIDTH, 128, 64, product) FOR_SMALL_##name(K)
+#define FOR_SMALL_f32(K) K(f32_64x64, float, 4, 64, 64, multiply)
+#define FOR_SMALL_bf16(K)
+#define FOR_SMALL_f16(K)
+#define FOR_SMALL_tf32(K)
+"#;
+
 const TILE: &str = "cuda/tile_f32.cuh";
-const HALVES: &str = "cuda/tile_halves.cuh";
+const CORES: &str = "cuda/tile_cores.cuh";
 const SUMS: &str = "cuda/sums.cuh";
 const LINEAR: &str = "ops/linear/linear.cu";
 const CONV: &str = "ops/conv/conv.cu";
@@ -49,7 +68,7 @@ const SOFTMAX: &str = "ops/softmax/softmax.cu";
 const DROPOUT: &str = "ops/dropout/dropout.cu";
 
 #[rustfmt::skip]
-const BUGS: [Bug; 50] = [
+const BUGS: [Bug; 56] = [
     // Barriers and the order of accesses.
     bug("a tile's barrier is missing", TILE, "        __syncthreads();\n", "", "conv::cuda"),
     bug("the two rooms of a tile do not take turns", TILE, "turn ^= 1", "turn ^= 0", "conv::cuda"),
@@ -60,17 +79,23 @@ const BUGS: [Bug; 50] = [
     bug("a joining step does not wait for the one before", SOFTMAX, "half; half /= 2) {\n        __syncthreads();", "half; half /= 2) {", "softmax::cuda"),
     bug("the rows' sums are read before they are there", "ops/linear/bias.cu", "    __syncthreads();\n", "", "linear::cuda"),
     bug("only some threads reach a barrier", FINISH, "    float *const a = rooms + threadIdx.y", "    if (!there) return;\n    if (threadIdx.x == 31) __syncwarp(1u);\n    float *const a = rooms + threadIdx.y", "finish::cuda"),
-    bug("the barrier of a tile of halves is missing", HALVES, "        __syncthreads();\n", "", "linear::cuda"),
-    bug("nobody waits for a stage's copies", HALVES, "        copy_async_wait<STAGES - 2>();\n", "", "linear::cuda"),
-    bug("copies are waited for a stage too late", HALVES, "copy_async_wait<STAGES - 2>", "copy_async_wait<STAGES - 1>", "linear::cuda"),
-    bug("a stage is written while it is read", HALVES, "ask(stage ? stage - 1 : STAGES - 1)", "ask(stage)", "linear::cuda"),
-    bug("a stage is asked for before the barrier", HALVES, "        copy_async_wait<STAGES - 2>();\n        __syncthreads();\n        ask(stage ? stage - 1 : STAGES - 1);", "        copy_async_wait<STAGES - 2>();\n        ask(stage ? stage - 1 : STAGES - 1);\n        __syncthreads();", "linear::cuda"),
-    bug("the stages take turns in another order", HALVES, "stage + 1 < STAGES ? stage + 1 : 0", "stage ? stage - 1 : STAGES - 1", "linear::cuda"),
-    bug("the last step of halves is not asked for", HALVES, "if (asked < k1) {", "if (asked + HALVES_STEP < k1) {", "linear::cuda"),
-    bug("where there is nothing, something is copied", HALVES, "chunk ? chunk : from.p, chunk)", "chunk ? chunk : from.p, true)", "linear::cuda"),
+    bug("the barrier of a tile of halves is missing", CORES, "        __syncthreads();\n", "", "linear::cuda"),
+    bug("nobody waits for a stage's copies", CORES, "        copy_async_wait<STAGES - 2>();\n", "", "linear::cuda"),
+    bug("copies are waited for a stage too late", CORES, "copy_async_wait<STAGES - 2>", "copy_async_wait<STAGES - 1>", "linear::cuda"),
+    bug("a stage is written while it is read", CORES, "ask(stage ? stage - 1 : STAGES - 1)", "ask(stage)", "linear::cuda"),
+    bug("a stage is asked for before the barrier", CORES, "        copy_async_wait<STAGES - 2>();\n        __syncthreads();\n        ask(stage ? stage - 1 : STAGES - 1);", "        copy_async_wait<STAGES - 2>();\n        ask(stage ? stage - 1 : STAGES - 1);\n        __syncthreads();", "linear::cuda"),
+    bug("the stages take turns in another order", CORES, "stage + 1 < STAGES ? stage + 1 : 0", "stage ? stage - 1 : STAGES - 1", "linear::cuda"),
+    bug("the last step of halves is not asked for", CORES, "if (asked < k1) {", "if (asked + Left::STEP_TERMS < k1) {", "linear::cuda"),
+    bug("where there is nothing, something is copied", CORES, "chunk ? chunk : from.p, chunk)", "chunk ? chunk : from.p, true)", "linear::cuda"),
     // Fragments.
-    bug("the left fragment's quarters are swapped", HALVES, "(m + odd * 8 + low) * PITCH + k + high * 8", "(m + high * 8 + low) * PITCH + k + odd * 8", "linear::cuda"),
-    bug("the right fragment is not turned", HALVES, "load_matrix_x4_trans(r, room + (k + odd * 8", "load_matrix_x4(r, room + (k + odd * 8", "linear::cuda"),
+    bug("the left fragment's quarters are swapped", CORES, "(m + odd * 8 + low) * PITCH + k + high * WIDTH", "(m + high * 8 + low) * PITCH + k + odd * WIDTH", "linear::cuda"),
+    bug("the right fragment is not turned", CORES, "load_matrix_x4_trans(r, room + (k + odd * WIDTH", "load_matrix_x4(r, room + (k + odd * WIDTH", "linear::cuda"),
+    bug("the left fragment of floats takes rows for terms", CORES, "PITCH + m + (lane >> 2), 8, 4 * PITCH", "PITCH + m + (lane >> 2), 4 * PITCH, 8", "linear::cuda"),
+    bug("the right fragment of floats is read as the left one", CORES, "PITCH + n + (lane >> 2), 4 * PITCH, 8", "PITCH + n + (lane >> 2), 8, 4 * PITCH", "linear::cuda"),
+    bug("a deep fragment of floats is half a step further on", CORES, "(n + high * 8 + low) * PITCH + k + odd * WIDTH", "(n + high * 8 + low) * PITCH + k + high * WIDTH", "linear::cuda"),
+    bug("factors are cut to tf32, and not rounded", CORES, "r[i] = to_tf32(__uint_as_float(r[i]));", "", "linear::cuda"),
+    bug("of floats, the second half of a step's terms is left out", CORES, "at < Left::STEP_TERMS; at += Left::DEPTH", "at < (Left::HALVES ? 4 : 2) * Left::WIDTH; at += Left::DEPTH", "linear::cuda"),
+    bug("a warp's columns are those of the tall tile", CORES, "warp % (N / COLUMNS) * COLUMNS;", "warp % (N / COLUMNS) * 32;", "linear::cuda").by_all_tiles(),
     // Bounds and tails.
     bug("the last step of a product is lost", TILE, "k + STEP < k1", "k + 2 * STEP < k1", "conv::cuda"),
     bug("a part ends beyond the last term", SUMS, "min((part + 1) * each * STEP, terms)", "(part + 1) * each * STEP", "conv::cuda"),
@@ -121,6 +146,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Has `kernels.cu` below `sources` name no kernels but those that the tests of a bug, of one op, launch: the others need
+/// not be compiled.
+fn only_of(bug: &Bug, sources: &Path) {
+    let op = bug.tests.strip_suffix("::cuda").expect("tests of an op");
+    let folder = sources.join("ops").join(op);
+    let files = fs::read_dir(folder).expect("an op's room").map(|entry| {
+        let name = entry.expect("readable").file_name();
+        format!("#include \"../ops/{op}/{}\"\n", name.to_string_lossy())
+    });
+    let mut text = String::from(if bug.by_all_tiles { "" } else { OWN_TILES });
+    text.extend(files.filter(|line| line.ends_with(".cu\"\n")));
+    if op == "finish" {
+        // It makes the bias's gradient, too.
+        text += "#include \"sums.cuh\"\n#include \"../ops/linear/bias.cu\"\n";
+    }
+    fs::write(sources.join("cuda/kernels.cu"), text).expect("room");
+}
+
 /// Runs the compiler.
 fn compile(arguments: &[&str]) {
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
@@ -166,8 +209,11 @@ fn found(bug: &Bug, sources: &Path) -> Option<String> {
     let file = sources.join(bug.file);
     let text = fs::read_to_string(&file).expect("a kernel's source");
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
+    only_of(bug, sources);
     let library = build(sources, &[]);
     let complaint = complaint(bug.tests, &library);
+    let missing = complaint.as_ref().is_some_and(|reason| reason.contains("no such kernel"));
+    assert!(!missing, "{}: {complaint:?}", bug.what);
     fs::remove_dir_all(sources).expect("what was made");
     complaint
 }

@@ -106,7 +106,7 @@ impl Cuda {
             Numbers::F16 => {
                 copied(batch.overflowed_mut(), StepParams::overflowed_at(feed.params.ptr()))
             }
-            Numbers::F32 | Numbers::Bf16 => Ok(()),
+            Numbers::F32 | Numbers::Bf16 | Numbers::Tf32 => Ok(()),
         });
         let done = told.and_then(|()| compute.record(&batch.done));
         self.keep("ending a batch", done);

@@ -88,9 +88,9 @@ struct Finished {
         const u32 each = out.m * out.n, i = global_thread();                    \
         if (i >= groups * each) return;                                         \
         const u32 group = i / each, m = i % each / out.n, n = i % out.n;        \
-        const float *from = out.rooms + (u64)group * parts * each + i % each;   \
         float sum = 0.f;                                                        \
-        for (int part = 0; part < parts; part++) sum += from[(u64)part * each]; \
+        for (int part = 0; part < parts; part++)                                \
+            sum += out.rooms[((u64)group * parts + part) * each + i % each];    \
         out.in_group(group, 0, parts);                                          \
         out.joined(m, n, sum);                                                  \
     }

@@ -4,6 +4,7 @@ use super::{
     launch::{Launch, Ptr, StepParams},
     layout,
     numbers::Numbers,
+    tile::Tile,
 };
 use bytemuck::Pod;
 use hostemu::{Counts, How, Memory};
@@ -11,11 +12,11 @@ use std::collections::BTreeMap;
 
 /// An emulated device, as the ops' `cuda.rs` see one.
 #[derive(Debug)]
-pub(crate) struct Emulated(Memory);
+pub(crate) struct Emulated(Memory, How);
 
 impl Emulated {
     pub(crate) fn new(how: How) -> Self {
-        Self(Memory::new(how))
+        Self(Memory::new(how), how)
     }
 
     /// A buffer with these values.
@@ -85,6 +86,20 @@ impl Emulated {
         });
     }
 
+    /// The tiles that are tried of products of `numbers` beside their own: one schedule will do, followed, and older
+    /// devices, as they are of the same code. Kernels with a seeded bug may have fewer.
+    pub(crate) fn other_tiles(&self, numbers: Numbers) -> Vec<Tile> {
+        if !self.1.checked && !self.1.old {
+            return Vec::new();
+        }
+        let kernels = hostemu::kernels();
+        let there = |tile: &Tile| {
+            let end = format!("_{}_{}", numbers.name(), tile.name());
+            kernels.iter().any(|kernel| kernel.ends_with(&end))
+        };
+        Tile::ALL.into_iter().filter(there).collect()
+    }
+
     /// What the launches of each kernel cost, if they are followed.
     pub(crate) const fn counts(&self) -> &BTreeMap<String, Counts> {
         self.0.counts()
@@ -112,7 +127,7 @@ pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
 /// Runs a test of products of `numbers` under all four schedules, followed, and as older devices have them.
 pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
     on_every_schedule(&mut test);
-    if emulation() && numbers != Numbers::F32 {
+    if emulation() && numbers.copies_weights() {
         test(&mut Emulated::new(How::OLD));
     }
 }
@@ -150,11 +165,24 @@ pub(crate) fn channels_first(values: &[f32], channels: usize, area: usize) -> Ve
     channels_last(values, area, channels)
 }
 
-/// `values` rounded to `numbers`.
+/// `values` rounded to `numbers`, as products read them.
 pub(crate) fn rounded(numbers: Numbers, values: &[f32]) -> Vec<f32> {
+    if numbers == Numbers::Tf32 {
+        // Half of the last bit that is kept is added, so that ties go away from zero.
+        let round = |x: &f32| f32::from_bits((x.to_bits() + (1 << 12)) & !((1 << 13) - 1));
+        return values.iter().map(round).collect();
+    }
     let mut to = vec![0.0; values.len()];
     numbers.widen(&numbers.narrow(values), &mut to);
     to
+}
+
+/// Whether results are the same to the last bit.
+pub(crate) fn same_bits(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> bool {
+    let bits = |values: &[Vec<f32>]| -> Vec<u32> {
+        values.iter().flatten().map(|value| value.to_bits()).collect()
+    };
+    bits(found) == bits(wanted)
 }
 
 /// Noise that needs no rounding.
@@ -166,7 +194,7 @@ pub(crate) fn noise_as(numbers: Numbers, seed: u32, len: usize) -> Vec<f32> {
 pub(crate) fn bound(numbers: Numbers, error: f64) -> f64 {
     error
         + match numbers {
-            Numbers::F32 => 0.0,
+            Numbers::F32 | Numbers::Tf32 => 0.0,
             Numbers::Bf16 => 1.0 / 256.0,
             Numbers::F16 => 1.0 / 2048.0,
         }

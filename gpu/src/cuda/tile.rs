@@ -1,4 +1,4 @@
-//! Products of matrices by tiles: how many blocks share one, and what becomes of its sums.
+//! Products of matrices by tiles: which there are, how many blocks share a product, and what becomes of its sums.
 
 use super::{
     launch::{Args, Launch, Ptr, Sink, int},
@@ -15,6 +15,112 @@ const BLOCKS_WANTED: usize = 256;
 const TERMS_MIN: usize = 128;
 /// Parts at most: their sums are written and read again.
 const PARTS_MAX: usize = 64;
+
+/// The sums that a block makes at a time, rows by columns: the twin of `FOR_TILES` in `tile_cores.cuh`.
+///
+/// A sum adds its terms in the same order whatever the tile, and is split into as many parts: a tile changes how
+/// long a product takes, and no bit of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// 64 by 64: for few sums, or many terms.
+    Small,
+    /// 128 by 64.
+    Tall,
+    /// 128 by 128: reads the least, and wants the most registers.
+    Large,
+}
+
+impl Tile {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Tall, Self::Large];
+
+    /// The name in kernels, tables and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Small => "64x64",
+            Self::Tall => "128x64",
+            Self::Large => "128x128",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tile| tile.name() == name)
+    }
+
+    /// Rows.
+    pub const fn rows(self) -> usize {
+        match self {
+            Self::Small => 64,
+            Self::Tall | Self::Large => 128,
+        }
+    }
+
+    /// Columns.
+    pub const fn columns(self) -> usize {
+        match self {
+            Self::Small | Self::Tall => 64,
+            Self::Large => 128,
+        }
+    }
+
+    /// Tiles of `m` by `n` sums, along both.
+    pub(crate) const fn count(self, m: usize, n: usize) -> [usize; 2] {
+        [m.div_ceil(self.rows()), n.div_ceil(self.columns())]
+    }
+}
+
+/// What a product multiplies, and by which tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiled {
+    /// The factors.
+    pub numbers: Numbers,
+    /// None: the one that the product takes by itself.
+    pub tile: Option<Tile>,
+}
+
+impl From<Numbers> for Tiled {
+    fn from(numbers: Numbers) -> Self {
+        Self { numbers, tile: None }
+    }
+}
+
+/// The kernels of a product: of all numbers, by all tiles.
+pub(crate) type Kernels = [[&'static str; Tile::ALL.len()]; Numbers::ALL.len()];
+
+/// [`Kernels`] by their common name.
+macro_rules! products {
+    ($name:literal) => {
+        [
+            [
+                concat!($name, "_f32_64x64"),
+                concat!($name, "_f32_128x64"),
+                concat!($name, "_f32_128x128"),
+            ],
+            [
+                concat!($name, "_bf16_64x64"),
+                concat!($name, "_bf16_128x64"),
+                concat!($name, "_bf16_128x128"),
+            ],
+            [
+                concat!($name, "_f16_64x64"),
+                concat!($name, "_f16_128x64"),
+                concat!($name, "_f16_128x128"),
+            ],
+            [
+                concat!($name, "_tf32_64x64"),
+                concat!($name, "_tf32_128x64"),
+                concat!($name, "_tf32_128x128"),
+            ],
+        ]
+    };
+}
+pub(crate) use products;
+
+/// The one for these.
+pub(crate) const fn kernel(kernels: Kernels, numbers: Numbers, tile: Tile) -> &'static str {
+    kernels[numbers as usize][tile as usize]
+}
 
 /// Into how many parts the terms of a product are split that has `tiles` tiles.
 pub(crate) fn parts(tiles: usize, terms: usize) -> usize {
@@ -91,6 +197,16 @@ pub(crate) fn join(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiles_are_known_by_their_names() {
+        for tile in Tile::ALL {
+            assert_eq!(tile.name(), format!("{}x{}", tile.rows(), tile.columns()));
+            assert_eq!(Tile::named(tile.name()), Some(tile));
+        }
+        assert_eq!(Tile::named("256x64"), None);
+        assert_eq!(Tile::Tall.count(129, 64), [2, 1]);
+    }
 
     #[test]
     fn few_tiles_with_many_terms_are_split_and_many_tiles_are_not() {

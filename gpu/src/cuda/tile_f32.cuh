@@ -1,6 +1,6 @@
 // A product of matrices in f32, a tile per block: out[m][n] = sum over k of a[m][k] b[n][k].
 //
-// 256 threads make a tile of 16 TM by 16 TN sums, each TM by TN of them, in steps of 16 terms.
+// 256 threads make a tile of M by N sums, each M / 16 by N / 16 of them, in steps of 16 terms.
 // A step's operands lie in shared memory as [k][m] and [k][n], while the next step's are on
 // their way in registers; two such rooms take turns, so that one barrier per step is enough.
 #pragma once
@@ -8,10 +8,6 @@
 #include "sums.cuh"
 
 #define TILE_THREADS 256
-
-// Names without a comma, for macros.
-#define MULTIPLY_64X64 multiply<4, 4>
-#define MULTIPLY_128X64 multiply<8, 4>
 
 // What one thread brings of an operand with SIDE rows or columns in a tile.
 template <class Loader, int SIDE>
@@ -68,10 +64,10 @@ struct Fetch {
 };
 
 // The tile of sums whose first are m0 and n0, over the terms k0 .. k1, where the loaders end.
-template <int TM, int TN, class A, class B, class Output>
+template <int M, int N, class A, class B, class Output>
 DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
                   const Output &output) {
-    constexpr int M = 16 * TM, N = 16 * TN;
+    constexpr int TM = M / 16, TN = N / 16;
     Fetch<A, M> fetch_a;
     Fetch<B, N> fetch_b;
     constexpr int ROOM_A = STEP * Fetch<A, M>::PITCH, ROOM_B = STEP * Fetch<B, N>::PITCH;

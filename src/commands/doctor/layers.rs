@@ -13,20 +13,24 @@ use anyhow::Result;
 use gpu::{
     cpu::Cpu,
     cuda::{
-        Cuda, Setup,
+        Cuda, Numbers, Setup,
         images::{Kind, pick},
         probe::Found,
+        tile::Tile,
     },
     device::{Device as _, DeviceError},
     ops::{
-        conv::{Algorithm, Pass},
+        conv::{self, Algorithm, Pass},
         dropout::Dropout,
+        linear,
     },
 };
 
 /// How far results may lie apart, relative to their norm: sums of up to 400,000 terms in single precision,
 /// in another order.
 const APART_MAX: f64 = 1e-4;
+/// The same of products of tf32: factors are off by 2^-11 at most, and most by less.
+const APART_MAX_TF32: f64 = 1e-3;
 /// The same of what follows a product: near-ties of the pooling go the other way, for a few windows in a
 /// million.
 const APART_MAX_FINISH: f64 = 5e-3;
@@ -38,8 +42,18 @@ const LEFT: f64 = 0.4;
 /// A way to compute, and a device that does.
 struct Way {
     by: String,
-    libraries: bool,
+    of: Of,
     gpu: Cuda,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The kernels as a run takes them, by all tiles.
+    Run,
+    /// As PTX.
+    Ptx,
+    Libraries,
 }
 
 /// An op, of which layer it is if it is a part of every step, and what it is called.
@@ -49,80 +63,121 @@ struct Tried {
     task: Task,
 }
 
-/// Tries each op that the first of as many devices as towers is asked for on GPU `index`.
+/// Tries each op that the first of as many devices as towers is asked for on GPU `index`, of products of `numbers`.
 pub(super) fn check(
-    (found, index): (&Found, usize), net: &Net, batch: usize, budget: &Budget,
-    report: &mut Report,
+    (found, index): (&Found, usize), numbers: Numbers, net: &Net, batch: usize,
+    budget: &Budget, report: &mut Report,
 ) -> Result<()> {
-    let mut ways = ways(found, index)?;
+    let mut ways = ways(found, index, numbers)?;
     let mut cpu = Cpu::new("doctor", cores())?;
-    for Tried { layer, name, task } in tasks(net) {
+    for tried in tasks(net) {
         if !budget.has(LEFT) {
-            report.skipped.push(name);
+            report.skipped.push(tried.name);
             continue;
         }
         let wanted = {
-            let mut bed = Bed::new(&mut cpu, plainest(task), batch)?;
+            let mut bed = Bed::new(&mut cpu, plainest(tried.task), batch)?;
             bed.run();
             bed.result()
         };
         for way in &mut ways {
-            if way.libraries && !task.is_product() {
-                continue;
+            for tile in way.tiles(&tried.task, numbers, batch) {
+                if tile.is_some() && !budget.has(LEFT) {
+                    report.skipped.push(format!("{} by other tiles", tried.name));
+                    break;
+                }
+                way.gpu.tile_by(tile);
+                let line = way.try_one(&tried, tile, (numbers, batch), &wanted, report)?;
+                report.layers.extend(line);
             }
-            let mut bed = Bed::new(&mut way.gpu, task, batch)?;
-            for remark in bed.device.remarks() {
-                report.remark(remark);
-            }
-            if way.libraries && !task.by_library(bed.device, batch) {
-                continue;
-            }
-            bed.run();
-            let apart = apart(&bed.result(), &wanted);
-            let limit = match task {
-                Task::Finish { .. } => APART_MAX_FINISH,
-                _ => APART_MAX,
-            };
-            let peaks = (bed.device.gpu().peak_gflops(), bed.device.gpu().peak_gbps());
-            let seconds = seconds(&mut bed)?;
-            let (op, by) = ((layer.clone(), name.clone()), way.by.clone());
-            report.layers.push(LayerLine::new(
-                op,
-                by,
-                (apart, limit),
-                seconds,
-                &task,
-                batch,
-                peaks,
-            ));
+            way.gpu.tile_by(None);
         }
     }
     Ok(())
 }
 
 /// The kernels as a run takes them, those that are PTX, and libraries.
-fn ways(found: &Found, index: usize) -> Result<Vec<Way>> {
+fn ways(found: &Found, index: usize, numbers: Numbers) -> Result<Vec<Way>> {
     let environment = Setup::of_environment();
     let own = Setup { libraries: false, ..environment };
-    let open = |setup| Cuda::open_with(found, index, setup);
+    let open = |setup| Cuda::open_with(found, index, setup).map(|gpu| gpu.keeping(numbers));
     let gpu = open(own)?;
     let image = gpu.image();
     let capability = gpu.gpu().capability;
-    let mut ways = vec![Way { by: image.into(), libraries: false, gpu }];
+    let mut ways = vec![Way { by: image.into(), of: Of::Run, gpu }];
     if let Some(other) = pick(capability, Kind::Ptx).filter(|other| other.name != image) {
         let gpu = open(Setup { kernels: Kind::Ptx, ..own })?;
-        ways.push(Way { by: other.name.into(), libraries: false, gpu });
+        ways.push(Way { by: other.name.into(), of: Of::Ptx, gpu });
     }
-    if environment.libraries {
-        ways.push(Way { by: "libraries".into(), libraries: true, gpu: open(environment)? });
+    if environment.libraries && numbers == Numbers::F32 {
+        ways.push(Way { by: "libraries".into(), of: Of::Libraries, gpu: open(environment)? });
     }
     Ok(ways)
 }
 
+impl Way {
+    /// By which tiles an op is tried: first by the one that it takes by itself; not at all if this way has it not.
+    fn tiles(&self, task: &Task, numbers: Numbers, n: usize) -> Vec<Option<Tile>> {
+        let own = task.tile(numbers, n);
+        match self.of {
+            Of::Libraries if own.is_none() => vec![],
+            Of::Ptx | Of::Libraries => vec![None],
+            Of::Run => {
+                let others =
+                    Tile::ALL.into_iter().filter(|tile| own.is_some_and(|own| own != *tile));
+                [None].into_iter().chain(others.map(Some)).collect()
+            }
+        }
+    }
+
+    /// Tries an op; nothing if this way has it not.
+    fn try_one(
+        &mut self, tried: &Tried, tile: Option<Tile>, (numbers, batch): (Numbers, usize),
+        wanted: &[f32], report: &mut Report,
+    ) -> Result<Option<LayerLine>> {
+        let task = tried.task;
+        let mut bed = Bed::new(&mut self.gpu, task, batch)?;
+        for remark in bed.device.remarks() {
+            report.remark(remark);
+        }
+        if self.of == Of::Libraries && !task.by_library(bed.device, batch) {
+            return Ok(None);
+        }
+        bed.run();
+        let apart = apart(&bed.result(), wanted);
+        let is_product = task.tile(numbers, batch).is_some();
+        let limit = match task {
+            Task::Finish { .. } => APART_MAX_FINISH,
+            _ if is_product && numbers == Numbers::Tf32 => APART_MAX_TF32,
+            _ => APART_MAX,
+        };
+        let gpu = bed.device.gpu();
+        let peak =
+            if is_product { gpu.product_peak_gflops(numbers) } else { gpu.peak_gflops() };
+        let peaks = (peak, gpu.peak_gbps());
+        let seconds = seconds(&mut bed)?;
+        let by = match tile {
+            Some(tile) => format!("{} {}", self.by, tile.name()),
+            None => self.by.clone(),
+        };
+        let op = (tried.layer.clone(), tried.name.clone());
+        Ok(Some(LayerLine::new(op, by, (apart, limit), seconds, &task, batch, peaks)))
+    }
+}
+
 impl Task {
-    /// Whether it is one of those that libraries could make.
-    const fn is_product(&self) -> bool {
-        matches!(self, Self::Conv { .. } | Self::Linear { .. })
+    /// The tile that our kernel takes by itself, if it is a product.
+    fn tile(&self, numbers: Numbers, n: usize) -> Option<Tile> {
+        match self {
+            Self::Conv { op, pass, first: true } => {
+                Some(conv::cuda::tile(numbers, &op.packed(), n, *pass))
+            }
+            Self::Conv { op, pass, first: false } => {
+                Some(conv::cuda::tile(numbers, op, n, *pass))
+            }
+            Self::Linear { pass, .. } => Some(linear::cuda::tile(numbers, *pass)),
+            _ => None,
+        }
     }
 
     fn by_library(&self, gpu: &Cuda, n: usize) -> bool {
@@ -139,7 +194,7 @@ fn plainest(task: Task) -> Task {
     match task {
         Task::Conv { op, pass, first } => {
             let by = Some([Algorithm::Im2col; 3]);
-            Task::Conv { op: gpu::ops::conv::Conv { by, ..op }, pass, first }
+            Task::Conv { op: conv::Conv { by, ..op }, pass, first }
         }
         other => other,
     }

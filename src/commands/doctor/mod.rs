@@ -18,6 +18,7 @@ use self::{
 use super::{batch_recipe, bench::CLASSES, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
+    config::Dtype,
     devices::{Choice, Devices},
     log::remark,
     model::Net,
@@ -25,7 +26,7 @@ use crate::{
 };
 use anyhow::Result;
 use gpu::cuda::{
-    libraries,
+    Numbers, libraries,
     probe::{probe, version},
 };
 
@@ -38,7 +39,8 @@ const TOWERS: f64 = 0.15;
 /// # Errors
 /// If there is no GPU to compute on, or one that computes something else than the CPU.
 pub fn run(args: &DoctorArgs) -> Result<Done> {
-    let config = batch_recipe(&args.recipe, "two-tower-2012")?;
+    let mut config = batch_recipe(&args.recipe, "two-tower-2012")?;
+    config.train.dtype = args.dtype.unwrap_or(config.train.dtype);
     let budget = Budget::of_seconds(args.seconds);
     let mut report = Report::default();
     let found = probe();
@@ -61,13 +63,19 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
             workers: None,
         };
         let choice = Choice::new(&compute, config.towers)?;
+        choice.trains_in(config.train.dtype)?;
         let Choice::Cuda { gpus: indices, .. } = &choice else {
             unreachable!("GPUs were asked for");
         };
         report.pinned = Some(PinnedLine::of(&config));
         let (net, batch) = (Net::new(&config, CLASSES), config.train.batch);
         remark(&format!("{}, batch {batch}: layers", config.name));
-        layers::check((&found, indices[0]), &net, batch, &budget, &mut report)?;
+        // What is rounded in memory, too, is held to the CPU by the towers.
+        let numbers = match config.train.dtype {
+            Dtype::F32 | Dtype::Bf16 | Dtype::F16 => Numbers::F32,
+            Dtype::Tf32 => Numbers::Tf32,
+        };
+        layers::check((&found, indices[0]), numbers, &net, batch, &budget, &mut report)?;
         report.speeds =
             Speeds::of(&found.gpus[indices[0]], &report.layers, batch, config.towers);
         if budget.has(COPIES) {

@@ -133,7 +133,7 @@ pub(super) struct TowersLine {
     pub(super) losses_cpu: Vec<f64>,
     pub(super) losses_one: Vec<f64>,
     pub(super) losses_all: Option<Vec<f64>>,
-    /// From the CPU's losses, relative.
+    /// From the CPU's losses, relative to them or to 1 where they are less.
     pub(super) apart_one: f64,
     pub(super) apart_all: Option<f64>,
     pub(super) images_per_s_one: f64,
@@ -228,7 +228,7 @@ impl Report {
         }
         writeln!(
             f,
-            "\n{:<36} {:<15} {:>9} {:>9} {:>9} {:>8} {:>9} {:>6}",
+            "\n{:<36} {:<23} {:>9} {:>9} {:>9} {:>8} {:>9} {:>6}",
             "op", "by", "apart", "ms", "GFLOP/s", "GB/s", "bound ms", "of it"
         )?;
         for line in &self.layers {
@@ -237,7 +237,7 @@ impl Report {
             let share = line.share_of_bound * 100.0;
             writeln!(
                 f,
-                "{op:<36} {by:<15} {apart:9.1e} {ms:9.3} {gflops:9.1} {gbps:8.1} {bound_ms:9.3} {share:4.0} %{wrong}"
+                "{op:<36} {by:<23} {apart:9.1e} {ms:9.3} {gflops:9.1} {gbps:8.1} {bound_ms:9.3} {share:4.0} %{wrong}"
             )?;
         }
         Ok(())

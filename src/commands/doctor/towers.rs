@@ -17,7 +17,7 @@ use pipeline::{augment::Element, feed::slot_bytes, ring::Ring};
 
 /// Steps whose losses are compared: by then every weight has moved by every layer's gradient.
 const COMPARED: u64 = 3;
-/// Of losses, relative: sums in another order, and near-ties of the pooling.
+/// Of losses, relative to them or to 1 where they are less: sums in another order, and near-ties of the pooling.
 pub(super) const APART_MAX: f64 = 1e-3;
 
 /// By which the loss is scaled in f16: far from either end of its range.
@@ -50,9 +50,7 @@ pub(super) fn compare(
     let cpu = train(Share::new(None, None, config.towers)?.cpus()?, config, 0, budget)?;
     let apart = |run: &Run| {
         let pairs = run.losses.iter().zip(&cpu.losses);
-        pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, |max: f64, apart| {
-            if apart.is_nan() { f64::INFINITY } else { max.max(apart) }
-        })
+        pairs.map(|(a, b)| (a - b).abs() / b.max(1.0)).fold(0.0, f64::max)
     };
     Ok(TowersLine {
         batch: config.train.batch,

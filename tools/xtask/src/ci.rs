@@ -15,7 +15,8 @@ pub(crate) fn run() -> Result<()> {
     let mut docs = step::cargo();
     docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     step::run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
-    let seeded = ["test", "-p", "gpu", "--lib", "--locked", "cuda::seeded", "--"];
+    // As the tests were built.
+    let seeded = ["test", "--workspace", "--lib", "--locked", "cuda::seeded", "--"];
     let mut seeded_bugs = step::cargo();
     step::run("seeded bugs", seeded_bugs.args(seeded).args(["--ignored", "--nocapture"]))?;
     kernels::check(std::env::var_os("CI").is_some())?;

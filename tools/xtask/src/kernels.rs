@@ -9,7 +9,7 @@ mod tools;
 
 use crate::step;
 use anyhow::{Context as _, Result, ensure};
-use flate2::{Compression, write::GzEncoder};
+use lzma_rust2::{LzmaOptions, LzmaWriter};
 use sha2::{Digest as _, Sha256};
 use std::{
     fmt::Write as _,
@@ -17,14 +17,34 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, available_parallelism},
 };
+use table::Rows;
 use tools::Tools;
 
-/// Architectures with a cubin each: Volta, Turing, A100, consumer Ampere, Ada, Hopper, and two of
-/// Blackwell. A cubin runs on its own and on later minor versions.
-const ARCHITECTURES: [u32; 8] = [70, 75, 80, 86, 89, 90, 100, 120];
-/// Of the PTX: what drivers compile for architectures that are newer than these.
-const PTX_ARCHITECTURE: u32 = 80;
+/// What is made: a cubin each for Volta, Turing, A100, consumer Ampere, Ada, Hopper, and two of Blackwell, which
+/// runs on its own and on later minor versions; and PTX, which drivers compile for what is newer than these.
+const OUTPUTS: [Output; 9] = [
+    Output::Cubin(70),
+    Output::Cubin(75),
+    Output::Cubin(80),
+    Output::Cubin(86),
+    Output::Cubin(89),
+    Output::Cubin(90),
+    Output::Cubin(100),
+    Output::Cubin(120),
+    Output::Ptx(80),
+];
+/// What NVRTC compiles, which takes longer than to assemble it: the kernels are two in kind, without tensor cores
+/// and with them. An old NVRTC's PTX is understood by older drivers, too.
+const SOURCES: [Source; 3] = [
+    Source { architecture: 70, old: false },
+    Source { architecture: WITH_TENSOR_CORES, old: false },
+    Source { architecture: WITH_TENSOR_CORES, old: true },
+];
+/// The first architecture whose tensor cores the kernels use.
+const WITH_TENSOR_CORES: u32 = 80;
 /// The disassembler of the wheels knows Volta no more.
 const DISASSEMBLED_FROM: u32 = 75;
 /// Times that the kernels are made before a table that differs is an error.
@@ -34,6 +54,54 @@ const IMAGE_BYTES_MAX: usize = 8 << 20;
 
 fn folder() -> PathBuf {
     step::root().join("gpu/kernels")
+}
+
+/// An image, for an architecture.
+#[derive(Debug, Clone, Copy)]
+enum Output {
+    Cubin(u32),
+    Ptx(u32),
+}
+
+impl Output {
+    fn name(self) -> String {
+        match self {
+            Self::Cubin(architecture) => format!("sm_{architecture}.cubin"),
+            Self::Ptx(architecture) => format!("compute_{architecture}.ptx"),
+        }
+    }
+
+    const fn architecture(self) -> u32 {
+        match self {
+            Self::Cubin(architecture) | Self::Ptx(architecture) => architecture,
+        }
+    }
+
+    /// The PTX that it is made of, or that it is.
+    const fn source(self) -> Source {
+        let architecture = if self.architecture() < WITH_TENSOR_CORES {
+            SOURCES[0].architecture
+        } else {
+            WITH_TENSOR_CORES
+        };
+        Source { architecture, old: matches!(self, Self::Ptx(_)) }
+    }
+}
+
+/// PTX, for an architecture and all newer ones, by this or the old NVRTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Source {
+    architecture: u32,
+    old: bool,
+}
+
+impl Source {
+    fn compile(self, tools: &Tools, scratch: &Path) -> Result<PathBuf> {
+        let Self { architecture, old } = self;
+        let (nvrtc, by) = if old { (&tools.old_nvrtc, "old") } else { (&tools.nvrtc, "new") };
+        let ptx = scratch.join(format!("compute_{architecture}_{by}.ptx"));
+        tools.compile(nvrtc, architecture, &ptx).map(|()| ptx)
+    }
 }
 
 /// What is made: images by file name, and two texts.
@@ -50,9 +118,11 @@ struct Made {
 pub(crate) fn write() -> Result<()> {
     let made = make(&Tools::install()?)?;
     for (name, image) in &made.images {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        // Kernels are much alike, and lie further apart than a smaller dictionary reaches.
+        let (options, len) = (LzmaOptions::with_preset(9), image.len() as u64);
+        let mut packed = LzmaWriter::new_use_header(Vec::new(), &options, Some(len))?;
         packed.write_all(image)?;
-        fs::write(folder().join(format!("{name}.gz")), packed.finish()?)?;
+        fs::write(folder().join(format!("{name}.lzma")), packed.finish()?)?;
     }
     fs::write(folder().join("table.txt"), made.table)?;
     fs::write(folder().join("source.txt"), made.source)?;
@@ -107,30 +177,66 @@ pub(crate) fn check(required: bool) -> Result<()> {
 /// Compiles, assembles and counts.
 fn make(tools: &Tools) -> Result<Made> {
     let scratch = tempfile::tempdir().context("a scratch folder")?;
-    let mut images = Vec::new();
-    let mut columns = Vec::new();
-    for architecture in ARCHITECTURES {
-        let ptx = scratch.path().join(format!("compute_{architecture}.ptx"));
-        tools.compile(&tools.nvrtc, architecture, &ptx)?;
-        let cubin = scratch.path().join(format!("sm_{architecture}.cubin"));
-        let told = tools.assemble(architecture, &ptx, &cubin)?;
-        let known = architecture >= DISASSEMBLED_FROM;
-        let disassembly = if known { tools.disassemble(&cubin)? } else { String::new() };
-        columns.push((architecture, table::rows(&told, &disassembly)?));
-        images.push((format!("sm_{architecture}.cubin"), fs::read(&cubin)?));
+    let sources = side_by_side(&SOURCES, |source| source.compile(tools, scratch.path()))?;
+    let made = side_by_side(&OUTPUTS, |of| {
+        let at = SOURCES.iter().position(|source| *source == of.source());
+        let ptx = &sources[at.expect("one of them")];
+        make_one(tools, *of, ptx, scratch.path()).with_context(|| of.name())
+    })?;
+    let (mut images, mut columns) = (Vec::new(), Vec::new());
+    for (of, (image, rows)) in OUTPUTS.into_iter().zip(made) {
+        images.push((of.name(), image));
+        if let Output::Cubin(architecture) = of {
+            columns.push((architecture, rows));
+        }
     }
-    // An old NVRTC's PTX is understood by older drivers, too.
-    let name = format!("compute_{PTX_ARCHITECTURE}.ptx");
-    let ptx = scratch.path().join(&name);
-    tools.compile(&tools.old_nvrtc, PTX_ARCHITECTURE, &ptx)?;
-    tools.assemble(PTX_ARCHITECTURE, &ptx, &scratch.path().join("of_ptx.cubin"))?;
-    images.push((name, fs::read(&ptx)?));
     let mut source = String::new();
     writeln!(source, "sha256 of the .cu and .cuh files: {}", source_hash()?)?;
     for package in tools::PACKAGES {
         writeln!(source, "{}: {}", package.purpose, package.name)?;
     }
     Ok(Made { images, table: table::text(&columns)?, source })
+}
+
+/// Does as many of these at a time as there are cores; their results, in order. After a failure, none is begun.
+fn side_by_side<T: Sync, R: Send>(
+    all: &[T], work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(at) else { return Ok(done) };
+            let result = work(one);
+            done.push((at, result.inspect_err(|_| next.store(all.len(), Ordering::Relaxed))?));
+        }
+    };
+    let cores = available_parallelism().map_or(1, usize::from);
+    let mut done = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().expect("no panic"));
+        joined.collect::<Result<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>();
+    done.sort_by_key(|(at, _)| *at);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+/// One image, and what its kernels take.
+fn make_one(tools: &Tools, of: Output, ptx: &Path, scratch: &Path) -> Result<(Vec<u8>, Rows)> {
+    let cubin = scratch.join(format!("of_{}.cubin", of.name()));
+    let told = tools.assemble(of.architecture(), ptx, &cubin)?;
+    match of {
+        Output::Cubin(architecture) => {
+            let known = architecture >= DISASSEMBLED_FROM;
+            let disassembly = if known { tools.disassemble(&cubin)? } else { String::new() };
+            Ok((fs::read(&cubin)?, table::rows(&told, &disassembly)?))
+        }
+        Output::Ptx(_) => Ok((fs::read(ptx)?, Rows::new())),
+    }
 }
 
 /// Of every kernel source: its path below gpu/src, and its text.

@@ -1,16 +1,18 @@
-//! A library's pass beside our own kernel's, on made-up numbers, at the size of a batch.
+//! A product by a library beside our own kernel, and what both take: on made-up numbers, at the size of a batch.
 
-use super::{
-    Call, Refused,
-    plan::{Planned, Product},
-    shapes::in_order,
-};
+use super::{Call, Refused, product::Product, shapes::in_order};
 use crate::{
-    cuda::{Numbers, board::Cuda, launch::Ptr, memory::Memory, tile::Epilogue},
+    cuda::{
+        board::Cuda,
+        launch::{Ptr, StepParams},
+        memory::Memory,
+        tile::{Epilogue, Tile, Tiled},
+    },
     device::DeviceError,
     ops::{
         conv::{self, Pass},
         linear,
+        sgd::Sgd,
     },
     random::philox,
 };
@@ -23,6 +25,9 @@ const APART_MAX: f64 = 1e-4;
 const TIMES: usize = 5;
 /// Made-up numbers repeat after so many: a prime, so that no row is another's.
 const PERIOD: usize = 10_007;
+
+/// A step of the optimiser that is timed.
+const STEP: Sgd = Sgd { rate: 0.01, momentum: 0.9, decay: 0.0005 };
 
 /// `len` numbers between -1 and 1.
 fn noise(seed: u32, len: usize) -> Vec<f32> {
@@ -47,45 +52,72 @@ fn apart(found: &[f32], wanted: &[f32]) -> f64 {
     if apart.is_finite() { apart } else { f64::INFINITY }
 }
 
-impl Product {
-    /// Floats of `x`, `w` and `y` over `n` images.
-    fn lens(&self, n: usize) -> [usize; 3] {
-        match self {
-            Self::Conv(op, _) => [n * op.x_len(), op.w_len(), n * op.y_len()],
-            Self::Linear(op, _) => {
-                [n * op.inputs, op.outputs * op.weight_inputs, n * op.outputs]
-            }
-        }
+/// A product and its operands, on a GPU.
+#[derive(Debug)]
+pub(super) struct Bed {
+    pub(super) product: Product,
+    n: usize,
+    /// The one that our own kernel takes by itself.
+    pub(super) tile: Tile,
+    /// What is multiplied, in the order of calls.
+    factors: [Memory; 2],
+    /// A library's result, and our kernel's; of an optimiser's step, velocities and weights.
+    results: [Memory; 2],
+    /// Of such a step, what products read of the weights, if they do not read these; and what changes.
+    copy: Option<Memory>,
+    params: Memory,
+}
+
+impl Bed {
+    /// Numbers of the result.
+    fn len(&self) -> usize {
+        in_order(self.product.pass(), self.product.lens(self.n))[2]
     }
 }
 
 impl Cuda {
-    /// Tries the plan that was made last; returns what it takes and what our kernel does, in ms, if these are to
-    /// be timed.
-    pub(super) fn try_last_plan(
-        &mut self, product: &Product, timed: bool,
-    ) -> Result<[f64; 2], String> {
-        let plan = self.libraries.plans.len() - 1;
-        let n = match &self.libraries.plans[plan] {
-            Planned::Conv { n, .. } | Planned::Linear { n, .. } => *n,
-        };
-        let library = product.library();
+    /// A product over `n` images.
+    pub(super) fn bed(&mut self, product: &Product, n: usize) -> Result<Bed, DeviceError> {
+        self.forget_graphs(); // of operands that are no more
         let [first, second, result] = in_order(product.pass(), product.lens(n));
-        let beds = || {
-            Ok::<_, DeviceError>([
-                self.filled(&noise(1, first))?,
-                self.filled(&noise(2, second))?,
-                self.unwritten(result)?,
-                self.unwritten(result)?,
-            ])
+        let numbers = self.numbers;
+        let sum_bytes = match product.pass() {
+            Pass::BackwardWeight => size_of::<f32>(),
+            _ => numbers.bytes(),
         };
-        let beds = beds().map_err(|error| format!("no room to try {library}: {error}"))?;
-        let [first, second, found, wanted] = beds.each_ref().map(Memory::ptr);
+        let copied = product.is_step() && numbers.copies_weights();
+        Ok(Bed {
+            product: *product,
+            n,
+            tile: product.tile(numbers, n),
+            factors: [
+                self.filled(&numbers.narrow(&noise(1, first)))?,
+                self.filled(&numbers.narrow(&noise(2, second)))?,
+            ],
+            results: [self.unwritten(result * sum_bytes)?, self.unwritten(result * sum_bytes)?],
+            copy: copied.then(|| self.unwritten(result * numbers.bytes())).transpose()?,
+            params: self.filled(bytemuck::bytes_of(&StepParams::new(STEP.rate, 0, n)))?,
+        })
+    }
+
+    /// The call that the plan which was made last is.
+    fn last_plan(&self, bed: &Bed, accumulate: bool) -> Call {
+        let [first, second] = bed.factors.each_ref().map(Memory::ptr);
+        Call::Product {
+            library: bed.product.library(),
+            plan: self.libraries.plans.len() - 1,
+            operands: [first, second, bed.results[0].ptr()],
+            accumulate,
+        }
+    }
+
+    /// Holds what the plan that was made last makes to what our kernel does.
+    pub(super) fn try_last_plan(&mut self, bed: &Bed) -> Result<(), String> {
+        let (pass, library) = (bed.product.pass(), bed.product.library());
         // Where the sums are added to what there is, too.
-        let ways = if product.pass() == Pass::Forward { 2 } else { 1 };
+        let ways = if pass == Pass::Forward { 2 } else { 1 };
         for accumulate in [false, true].into_iter().take(ways) {
-            let operands = [first, second, found];
-            let call = Call::Product { library, plan, operands, accumulate };
+            let call = self.last_plan(bed, accumulate);
             match self.libraries.make(&self.queues.compute, &call) {
                 Ok(()) => {}
                 Err(Refused::Library(why)) => return Err(format!("{library} refused: {why}")),
@@ -93,37 +125,35 @@ impl Cuda {
                     self.keep("trying a library", Err::<(), _>(error));
                 }
             }
-            self.make_ourselves(product, n, [first, second, wanted], accumulate);
+            self.make_ourselves(bed, None, accumulate);
         }
         self.flush();
         // Images are alike: the first and the last one will do. Of weights there is one set.
-        let len = match product.pass() {
-            Pass::BackwardWeight => result,
-            _ => result / n,
-        };
+        let result = bed.len();
+        let len = if pass == Pass::BackwardWeight { result } else { result / bed.n };
         let mut worst = 0.0_f64;
         for at in [0, result - len] {
-            let mut read = |from: Ptr| self.read_floats(from.offset::<f32>(at), len);
-            let (found, wanted) = (read(found), read(wanted));
+            let [found, wanted] = bed
+                .results
+                .each_ref()
+                .map(|memory| self.read_floats(memory.ptr().offset::<f32>(at), len));
             worst = worst.max(apart(&found, &wanted));
         }
         if worst > APART_MAX && !self.has_failed() {
             return Err(format!("{library} makes {worst:.1e} of something else"));
         }
-        if !timed {
-            return Ok([0.0; 2]);
-        }
-        let call = Call::Product {
-            library,
-            plan,
-            operands: [first, second, found],
-            accumulate: false,
-        };
-        let by_library = self.time(|gpu| gpu.call(call));
-        let ourselves = self.time(|gpu| {
-            gpu.make_ourselves(product, n, [first, second, wanted], false);
-        });
-        Ok([by_library, ourselves])
+        Ok(())
+    }
+
+    /// What the plan that was made last takes, in ms.
+    pub(super) fn time_last_plan(&mut self, bed: &Bed) -> f64 {
+        let call = self.last_plan(bed, false);
+        self.time(|gpu| gpu.call(call))
+    }
+
+    /// What our own kernel takes by this tile, in ms.
+    pub(super) fn time_ourselves(&mut self, bed: &Bed, tile: Option<Tile>) -> f64 {
+        self.time(|gpu| gpu.make_ourselves(bed, tile, false))
     }
 
     /// What it takes, in ms, of several times the shortest; no time at all after a failure.
@@ -144,74 +174,53 @@ impl Cuda {
         shortest
     }
 
-    fn make_ourselves(
-        &mut self, product: &Product, n: usize, [first, second, result]: [Ptr; 3],
-        accumulate: bool,
-    ) {
+    /// Asks our own kernel for the product.
+    fn make_ourselves(&mut self, bed: &Bed, tile: Option<Tile>, accumulate: bool) {
+        let (n, by) = (bed.n, Tiled { numbers: self.numbers, tile });
+        let [first, second] = bed.factors.each_ref().map(Memory::ptr);
+        let [of_library, result] = bed.results.each_ref().map(Memory::ptr);
         let (to, room) = (Epilogue { accumulate, ..Epilogue::plain(result) }, self.workspace());
+        let params = bed.params.ptr();
         let sink = &mut |launch| self.launch(&launch);
-        let activations = conv::cuda::Input::Activations(first);
-        match product {
+        let x = conv::cuda::Input::Activations(first);
+        match &bed.product {
             Product::Conv(op, Pass::Forward) => {
-                conv::cuda::forward(Numbers::F32, op, n, activations, second, to, room, sink);
+                conv::cuda::forward(by, op, n, x, second, to, room, sink);
             }
             Product::Conv(op, Pass::BackwardData) => {
-                conv::cuda::backward_data(
-                    Numbers::F32,
-                    op,
-                    n,
-                    second,
-                    first,
-                    result,
-                    room,
-                    sink,
-                );
+                conv::cuda::backward_data(by, op, n, second, first, result, room, sink);
             }
             Product::Conv(op, Pass::BackwardWeight) => {
-                conv::cuda::backward_weight(
-                    Numbers::F32,
-                    op,
-                    n,
-                    activations,
-                    second,
-                    result,
-                    room,
-                    sink,
-                );
+                conv::cuda::backward_weight(by, op, n, x, second, result, room, sink);
             }
             Product::Linear(op, Pass::Forward) => {
-                linear::cuda::forward(Numbers::F32, op, n, first, second, to, room, sink);
+                linear::cuda::forward(by, op, n, first, second, to, room, sink);
             }
-            Product::Linear(op, _) => {
-                linear::cuda::backward_data(
-                    Numbers::F32,
-                    op,
-                    n,
-                    second,
-                    first,
-                    result,
-                    room,
-                    sink,
-                );
+            Product::Linear(op, Pass::BackwardData) => {
+                linear::cuda::backward_data(by, op, n, second, first, result, room, sink);
+            }
+            Product::Linear(op, Pass::BackwardWeight) => {
+                let copy = Ptr::or_null(bed.copy.as_ref().map(Memory::ptr));
+                let weights = [of_library, result, copy];
+                linear::cuda::update(by, op, n, [first, second], &STEP, weights, params, sink);
             }
         }
     }
 
-    /// Memory with these numbers.
-    fn filled(&self, values: &[f32]) -> Result<Memory, DeviceError> {
-        let memory = Memory::new(&self.context, size_of_val(values))?;
+    /// Memory with these bytes.
+    fn filled(&self, bytes: &[u8]) -> Result<Memory, DeviceError> {
+        let memory = Memory::new(&self.context, bytes.len())?;
         let stream = &self.queues.compute;
         // SAFETY: as long; both stay until the stream was waited for.
         let copied =
-            unsafe { result::memcpy_htod_async(memory.ptr().0, values, stream.handle()) };
+            unsafe { result::memcpy_htod_async(memory.ptr().0, bytes, stream.handle()) };
         let copied = copied.and_then(|()| stream.synchronize());
         self.context.check("copying to the GPU", copied)?;
         Ok(memory)
     }
 
-    /// Memory of `len` floats that are no numbers: what is overwritten must not be read.
-    fn unwritten(&self, len: usize) -> Result<Memory, DeviceError> {
-        let bytes = len * size_of::<f32>();
+    /// Memory of so many bytes that are no numbers: what is overwritten must not be read.
+    fn unwritten(&self, bytes: usize) -> Result<Memory, DeviceError> {
         let memory = Memory::new(&self.context, bytes)?;
         // SAFETY: the memory is ours and `bytes` long.
         let filled = unsafe { result::memset_d8_sync(memory.ptr().0, 0xff, bytes) };

@@ -9,22 +9,27 @@
 //! A linear layer's update stays ours: a library would have to write its gradient, which is as large as the
 //! weights, and we would have to read it again.
 //!
-//! They are used where everything is `f32`. `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
+//! Our own kernels have several tiles, and that is planned here, too: where ways are timed, by each of them, whether
+//! there is a library or not.
+//!
+//! Libraries are used where everything is `f32`. `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
 
 mod load;
 mod cudnn;
 mod shapes;
 mod cublas;
 mod call;
-mod plan;
-mod check;
+mod product;
 mod tuning;
+mod check;
+mod plan;
 mod products;
 
 pub use load::{Absent, Library, look};
 pub use tuning::Tuning;
 
 pub(super) use call::{Call, Refused};
+pub(super) use product::Product;
 
 use self::{cublas::Cublas, cudnn::Cudnn, plan::Planned};
 use super::{
@@ -33,6 +38,7 @@ use super::{
     memory::Memory,
     numbers::Numbers,
     setup::Setup,
+    tile::Tile,
 };
 use crate::{device::Demand, ops::conv};
 use std::sync::Arc;
@@ -45,11 +51,14 @@ const ALIGNMENT: usize = 256;
 /// What a GPU has of them.
 #[derive(Debug, Default)]
 pub(super) struct Libraries {
-    /// The CUDA version of the driver; none if they are not wanted.
-    driver: Option<i32>,
+    /// The CUDA version of the driver.
+    driver: i32,
+    wanted: bool,
     cudnn: Option<Cudnn>,
     cublas: Option<Cublas>,
     plans: Vec<Planned>,
+    /// Of our own kernels, where another one was faster than the one that is taken by itself.
+    tiles: Vec<(Product, Tile)>,
     room: Option<Room>,
     /// Where the fastest ways are kept, if they are.
     pub(super) tuning: Option<Tuning>,
@@ -74,19 +83,19 @@ impl Room {
 }
 
 impl Libraries {
-    /// Those that a driver for CUDA `driver` takes, not opened yet; none if it is not told.
-    pub(super) fn new(driver: Option<i32>) -> Self {
-        Self { driver, ..Self::default() }
+    /// Those that a driver for CUDA `driver` takes, not opened yet; none if they are not wanted.
+    pub(super) fn new(driver: i32, wanted: bool) -> Self {
+        Self { driver, wanted, ..Self::default() }
     }
 
     /// Their versions, for the log; nothing if there are none.
     pub(super) fn describe(&self, numbers: Numbers) -> String {
-        let Some(driver) = self.driver.filter(|_| numbers == Numbers::F32) else {
+        if !self.wanted || !serve(numbers) {
             return String::new();
-        };
+        }
         let versions = [
             load::cudnn().map(|library| library.version.as_str()),
-            load::cublas(driver).map(|library| library.version.as_str()),
+            load::cublas(self.driver).map(|library| library.version.as_str()),
         ];
         let versions: Vec<&str> = versions.into_iter().flatten().collect();
         versions.iter().flat_map(|version| [", ", version]).collect()
@@ -95,7 +104,9 @@ impl Libraries {
     /// Opens those that were found; tells of those that were, and cannot be used.
     fn open(&mut self, context: &Arc<Context>, stream: &Stream) -> Vec<String> {
         let mut remarks = vec![];
-        let Some(driver) = self.driver else { return remarks };
+        if !self.wanted {
+            return remarks;
+        }
         let mut refuse = |name: &str, why: String| {
             remarks.push(format!("{name} is there and cannot be used: {why}"));
         };
@@ -107,7 +118,7 @@ impl Libraries {
             Ok(_) | Err(Absent::NotFound { .. }) => {}
             Err(why) => refuse("cuDNN", why.to_string()),
         }
-        match load::cublas(driver) {
+        match load::cublas(self.driver) {
             Ok(loaded) if self.cublas.is_none() => {
                 match Cublas::open(loaded, context, stream) {
                     Ok(cublas) => self.cublas = Some(cublas),
@@ -121,9 +132,14 @@ impl Libraries {
     }
 }
 
+/// Whether they multiply these.
+const fn serve(numbers: Numbers) -> bool {
+    matches!(numbers, Numbers::F32)
+}
+
 /// Bytes that they take for `demand`, at most, if there are any.
 pub(super) fn room_bytes(numbers: Numbers, demand: &Demand) -> usize {
-    if numbers != Numbers::F32 || !Setup::of_environment().libraries {
+    if !serve(numbers) || !Setup::of_environment().libraries {
         return 0;
     }
     let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {
@@ -138,6 +154,6 @@ pub(super) fn room_bytes(numbers: Numbers, demand: &Demand) -> usize {
 /// of several.
 fn weights_bytes(demand: &Demand) -> usize {
     let first = demand.convs.first().map_or(0, conv::cuda::packed_w_bytes);
-    let sources = demand.convs.iter().map(|op| plan::bare(op).w_len() * size_of::<f32>());
+    let sources = demand.convs.iter().map(|op| product::bare(op).w_len() * size_of::<f32>());
     sources.fold(first, usize::max).next_multiple_of(ALIGNMENT)
 }

@@ -1,12 +1,20 @@
-//! Which passes a library makes: planned and tried before the first batch.
+//! Which way each product is made, by a library or by our own kernel and its tiles: planned, tried and timed
+//! before the first batch.
 
 use super::{
-    Libraries, Room, Tuning, WORKSPACE_BYTES_MAX, cudnn,
-    tuning::{OWN, Table},
+    Libraries, Room, WORKSPACE_BYTES_MAX,
+    check::Bed,
+    cudnn,
+    product::{Product, products},
+    tuning::{Kept, OWN},
     weights_bytes,
 };
 use crate::{
-    cuda::{Numbers, board::Cuda, memory::Memory},
+    cuda::{
+        board::Cuda,
+        memory::Memory,
+        tile::{Tile, Tiled},
+    },
     device::Demand,
     ops::{
         conv::{Conv, Pass},
@@ -16,15 +24,6 @@ use crate::{
 
 /// Algorithms of a pass that are tried: the first ones are the fastest.
 const TRIED_MAX: usize = 3;
-
-/// A pass of a layer, of one source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Product {
-    /// Of a convolution whose weights lie by themselves.
-    Conv(Conv, Pass),
-    /// Of a linear layer, from the source's first column on.
-    Linear(Linear, Pass),
-}
 
 /// A pass that a library makes.
 #[derive(Debug)]
@@ -50,29 +49,6 @@ pub(super) enum Planned {
 }
 
 impl Planned {
-    /// What is made, for the file of the fastest ways.
-    fn describe(&self) -> String {
-        match self {
-            Self::Conv { op, n, plan } => format!(
-                "conv {n}x{}x{}x{} {}x{}x{} step {} pad {} groups {} {:?}",
-                op.height,
-                op.width,
-                op.channels,
-                op.kernels,
-                op.window,
-                op.window,
-                op.stride,
-                op.pad_before,
-                op.groups,
-                plan.pass
-            ),
-            Self::Linear { op, n, pass } => format!(
-                "linear {n}x{} {} of {} {pass:?}",
-                op.inputs, op.outputs, op.weight_inputs
-            ),
-        }
-    }
-
     /// How: the number of its algorithm.
     fn how(&self) -> String {
         match self {
@@ -82,78 +58,21 @@ impl Planned {
     }
 }
 
-/// The same convolution with this source's weights by themselves.
-pub(super) const fn bare(op: &Conv) -> Conv {
-    Conv { weight_channels: op.channels / op.groups, weight_offset: 0, by: None, ..*op }
-}
+/// Our own kernel's way to make a product: by this tile, or by the one that it takes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Own(Option<Tile>);
 
-/// The same from its first column on.
-pub(super) const fn from_first_column(op: &Linear) -> Linear {
-    Linear { weight_offset: 0, ..*op }
-}
-
-impl Product {
-    /// For the log.
-    pub(super) const fn library(&self) -> &'static str {
-        match self {
-            Self::Conv(..) => "cuDNN",
-            Self::Linear(..) => "cuBLAS",
-        }
+impl Own {
+    /// The name in the file of the fastest ways.
+    fn name(self) -> String {
+        self.0.map_or_else(|| OWN.into(), |tile| format!("{OWN} {}", tile.name()))
     }
 
-    pub(super) const fn pass(&self) -> Pass {
-        match self {
-            Self::Conv(_, pass) | Self::Linear(_, pass) => *pass,
-        }
+    /// The one of this name.
+    fn named(how: &str) -> Option<Self> {
+        let tiles = Tile::ALL.into_iter().map(Some);
+        [None].into_iter().chain(tiles).map(Self).find(|own| own.name() == how)
     }
-}
-
-/// A product, and of which layers it is a pass.
-#[derive(Debug)]
-struct Named {
-    layers: Vec<String>,
-    product: Product,
-}
-
-impl Named {
-    /// For the log.
-    fn name(&self) -> String {
-        let way = match self.product.pass() {
-            Pass::Forward => "forward",
-            Pass::BackwardData => "backward to data",
-            Pass::BackwardWeight => "backward to weights",
-        };
-        format!("{} {way}", self.layers.join(" and "))
-    }
-}
-
-/// What libraries could make of `demand`, each once.
-fn products(demand: &Demand) -> Vec<Named> {
-    let mut all: Vec<Named> = vec![];
-    let mut add = |at: usize, product: Product| {
-        let layer = demand.names.get(at).map_or("a layer", String::as_str).to_owned();
-        match all.iter_mut().find(|known| known.product == product) {
-            Some(known) if known.layers.contains(&layer) => {} // another source of it
-            Some(known) => known.layers.push(layer),
-            None => all.push(Named { layers: vec![layer], product }),
-        }
-    };
-    for (i, op) in demand.convs.iter().enumerate() {
-        // The first reads packed pictures, whose gradient nobody needs.
-        let alone = if i == 0 { bare(&op.packed()) } else { bare(op) };
-        for pass in Pass::ALL {
-            let needed = i > 0 || pass != Pass::BackwardData;
-            if needed && alone.pad_before == alone.pad_after {
-                add(i, Product::Conv(alone, pass));
-            }
-        }
-    }
-    for (i, op) in demand.linears.iter().enumerate() {
-        for pass in [Pass::Forward, Pass::BackwardData] {
-            add(demand.convs.len() + i, Product::Linear(from_first_column(op), pass));
-        }
-    }
-    all
 }
 
 impl Libraries {
@@ -169,9 +88,15 @@ impl Libraries {
         })
     }
 
-    /// The ways to make this over `n` images, best first.
+    /// The tile of our own kernel that was the fastest, if any was timed.
+    fn tile(&self, wanted: &Product) -> Option<Tile> {
+        self.tiles.iter().find(|(product, _)| product == wanted).map(|(_, tile)| *tile)
+    }
+
+    /// The ways of libraries to make this over `n` images, best first.
     fn ways(&self, product: &Product, n: usize) -> Result<Vec<Planned>, String> {
         match (*product, &self.cudnn) {
+            _ if !product.fits_libraries() => Ok(vec![]),
             (Product::Conv(op, pass), Some(cudnn)) => {
                 let plans = cudnn
                     .plans(&op, pass, n, WORKSPACE_BYTES_MAX)
@@ -207,17 +132,28 @@ impl Refusals {
 }
 
 impl Cuda {
-    /// Plans what libraries make of `demand`, and tries each pass beside our own kernel.
-    pub(in crate::cuda) fn plan_libraries(&mut self, demand: &Demand) {
+    /// Has all products of our own kernels made by this tile from now on; by none, as each was planned.
+    pub fn tile_by(&mut self, tile: Option<Tile>) {
+        self.tile = tile;
+    }
+
+    /// What our own kernel multiplies in this product, and by which tiles.
+    pub(in crate::cuda) fn tiled(&self, product: &Product) -> Tiled {
+        let tile = self.tile.or_else(|| self.libraries.tile(product));
+        Tiled { numbers: self.numbers, tile }
+    }
+
+    /// Plans how the products of `demand` are made. What a library makes is tried beside our own kernel.
+    pub(in crate::cuda) fn plan_products(&mut self, demand: &Demand) {
         self.bind();
         self.libraries.plans.clear();
+        self.libraries.tiles.clear();
         self.libraries.room = None;
-        if self.numbers != Numbers::F32 {
-            return;
+        if super::serve(self.numbers) {
+            let remarks = self.libraries.open(&self.context, &self.queues.compute);
+            let gpu = self.context.name();
+            remarks.into_iter().for_each(|remark| self.remark(format!("{gpu}: {remark}")));
         }
-        let remarks = self.libraries.open(&self.context, &self.queues.compute);
-        let gpu = self.context.name();
-        remarks.into_iter().for_each(|remark| self.remark(format!("{gpu}: {remark}")));
         let mut refusals = Refusals::default();
         let mut all = vec![];
         let mut workspace_bytes = None;
@@ -228,22 +164,29 @@ impl Cuda {
                     workspace_bytes = workspace_bytes.max(Some(plan.workspace_bytes));
                 }
             }
-            match ways {
-                Ok(ways) => all.push((named, ways)),
-                Err(why) => refusals.add(named.name(), why),
-            }
+            let ways = ways.unwrap_or_else(|why| {
+                refusals.add(named.name(), why);
+                vec![]
+            });
+            all.push((named, ways));
         }
         if let Some(workspace_bytes) = workspace_bytes {
             let weights_bytes = weights_bytes(demand);
             // At least a byte, so that the workspace has an address.
             match Memory::new(&self.context, weights_bytes + workspace_bytes.max(1)) {
                 Ok(memory) => self.libraries.room = Some(Room { memory, weights_bytes }),
-                Err(error) => return self.remark(format!("cuDNN is not used: {error}")),
+                Err(error) => {
+                    self.remark(format!("cuDNN is not used: {error}"));
+                    all.iter_mut().for_each(|(_, ways)| {
+                        ways.retain(|way| matches!(way, Planned::Linear { .. }));
+                    });
+                }
             }
         }
         let mut kept = self.load_kept();
         for (named, ways) in all {
-            if let Err(why) = self.plan_product(&named.product, ways, &mut kept) {
+            let planned = self.plan_product(&named.product, demand.batch, ways, &mut kept);
+            if let Err(why) = planned {
                 refusals.add(named.name(), why);
             }
         }
@@ -258,116 +201,116 @@ impl Cuda {
     /// What is kept of the fastest ways, if any is to be.
     fn load_kept(&self) -> Option<Kept> {
         let tuning = self.libraries.tuning.as_ref()?;
-        let (gpu, image) = (self.gpu(), self.image());
+        let (gpu, image, numbers) = (self.gpu(), self.image(), self.numbers.name());
         let libraries = self.libraries.describe(self.numbers);
-        let driver = self.libraries.driver.unwrap_or_default();
-        let place = format!("{}, driver {driver}, {image}{libraries}", gpu.name);
+        let driver = self.libraries.driver;
+        let place = format!("{}, driver {driver}, {image}, {numbers}{libraries}", gpu.name);
         let (kept, told) = Kept::load(tuning, place);
-        for what in told {
-            let then = if tuning.time { "timed again" } else { "not heeded" };
-            self.remark(format!("{what}: {then}"));
-        }
+        told.into_iter().for_each(|what| self.remark_kept(&what, tuning.time));
         Some(kept)
     }
 
-    /// Keeps the first of `ways` that makes what our kernel does; where ways are timed, the fastest, unless our
-    /// kernel is.
+    /// Tells what of the fastest ways is of no use.
+    fn remark_kept(&self, what: &str, again: bool) {
+        let then = if again { "timed again" } else { "not heeded" };
+        self.remark(format!("{what}: {then}"));
+    }
+
+    /// Plans how one product is made: as it is kept, or, where ways are timed, in the fastest of all; else by the
+    /// first of the libraries' `ways` that makes what our own kernel does.
     fn plan_product(
-        &mut self, product: &Product, mut ways: Vec<Planned>, kept: &mut Option<Kept>,
+        &mut self, product: &Product, n: usize, mut ways: Vec<Planned>, kept: &mut Option<Kept>,
     ) -> Result<(), String> {
-        let what = ways.first().map(Planned::describe);
-        let known = kept.as_mut().zip(what.as_ref()).and_then(|(kept, what)| kept.find(what));
-        let timed = match known {
-            Some(how) if how == OWN => return Ok(()),
-            Some(how) if ways.iter().any(|way| way.how() == how) => {
+        let what = product.describe(n);
+        let mut timed = kept.as_ref().is_some_and(Kept::times);
+        if let Some(kept) = kept
+            && let Some(how) = kept.find(&what)
+        {
+            let own = Own::named(&how);
+            if own.is_some() || ways.iter().any(|way| way.how() == how) {
+                kept.take_up(&what, &how);
                 ways.retain(|way| way.how() == how);
-                false
+                self.libraries
+                    .tiles
+                    .extend(own.and_then(|own| own.0).map(|tile| (*product, tile)));
+                timed = false;
+            } else {
+                self.remark_kept(&format!("{what} by {how:?}, which there is not"), timed);
             }
-            _ => kept.as_ref().is_some_and(Kept::times),
-        };
-        let mut tried = Ok(());
+        }
+        if ways.is_empty() && !timed {
+            return Ok(());
+        }
+        let bed =
+            self.bed(product, n).map_err(|error| format!("no room to try it: {error}"))?;
         let mut fastest: Option<(f64, Planned)> = None;
-        let mut own_ms = f64::INFINITY;
+        let mut refused = Ok(());
         for way in ways {
             if self.has_failed() {
                 return Ok(()); // which is told, and nothing is computed
             }
             self.libraries.plans.push(way);
-            tried = match self.try_last_plan(product, timed) {
-                Ok([ms, own]) if timed => {
-                    own_ms = own_ms.min(own);
-                    let way = self.libraries.plans.pop().expect("pushed");
-                    if fastest.as_ref().is_none_or(|(best, _)| ms < *best) {
-                        fastest = Some((ms, way));
-                    }
-                    continue;
+            let tried = self.try_last_plan(&bed);
+            if tried.is_ok() && !timed {
+                return Ok(());
+            }
+            let ms = if tried.is_ok() { self.time_last_plan(&bed) } else { f64::INFINITY };
+            let way = self.libraries.plans.pop().expect("pushed");
+            match tried {
+                Ok(()) if fastest.as_ref().is_none_or(|(best, _)| ms < *best) => {
+                    fastest = Some((ms, way));
                 }
-                Ok(_) => return Ok(()),
-                Err(why) => Err(why),
-            };
-            self.libraries.plans.pop();
+                Ok(()) => {}
+                Err(why) => refused = Err(why),
+            }
         }
-        let Some((ms, way)) = fastest else { return tried };
-        let how = if ms < own_ms { way.how() } else { OWN.into() };
-        if let (Some(kept), Some(what)) = (kept, what) {
-            kept.keep(&what, &how);
+        if let Some(kept) = kept.as_mut().filter(|_| timed) {
+            if fastest.is_some() {
+                refused = Ok(());
+            }
+            kept.keep(&what, &self.take_fastest(&bed, fastest));
         }
-        if how != OWN {
-            self.libraries.plans.push(way);
+        refused
+    }
+
+    /// Times our own kernel by all tiles, and has the product made by the fastest of these and of `library`;
+    /// returns how.
+    fn take_fastest(&mut self, bed: &Bed, library: Option<(f64, Planned)>) -> String {
+        let others = Tile::ALL.into_iter().filter(|tile| *tile != bed.tile);
+        let mut fastest = (f64::INFINITY, None);
+        for tile in [None].into_iter().chain(others.map(Some)) {
+            let ms = self.time_ourselves(bed, tile);
+            if ms < fastest.0 {
+                fastest = (ms, tile);
+            }
         }
-        Ok(())
+        let (own_ms, tile) = fastest;
+        match library {
+            Some((ms, way)) if ms < own_ms => {
+                let how = way.how();
+                self.libraries.plans.push(way);
+                how
+            }
+            _ => {
+                self.libraries.tiles.extend(tile.map(|tile| (bed.product, tile)));
+                Own(tile).name()
+            }
+        }
     }
 }
 
-/// The fastest ways, as a run and other runs have kept them.
-#[derive(Debug)]
-struct Kept {
-    tuning: Tuning,
-    /// The GPU, and all that its speed and its sums depend on.
-    place: String,
-    record: Table,
-    cache: Table,
-    news: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Kept {
-    /// Reads them; tells what could not be read.
-    fn load(tuning: &Tuning, place: String) -> (Self, Vec<String>) {
-        let (record, told) = Table::load(&tuning.record);
-        let cache = tuning.cache.as_deref().map(Table::load).unwrap_or_default();
-        let told = [told, cache.1].into_iter().flatten().collect();
-        (Self { tuning: tuning.clone(), place, record, cache: cache.0, news: false }, told)
-    }
-
-    const fn times(&self) -> bool {
-        self.tuning.time
-    }
-
-    /// How it is made; what other runs have found becomes this one's.
-    fn find(&mut self, what: &str) -> Option<String> {
-        let of = |table: &Table| table.find(&self.place, what).map(str::to_owned);
-        let how = of(&self.record).or_else(|| of(&self.cache))?;
-        self.news |= self.record.keep(&self.place, what, &how);
-        Some(how)
-    }
-
-    fn keep(&mut self, what: &str, how: &str) {
-        let news = [&mut self.record, &mut self.cache].map(|t| t.keep(&self.place, what, how));
-        self.news |= news.contains(&true);
-    }
-
-    /// Writes what is new; tells what could not be written.
-    fn store(&self) -> Vec<String> {
-        if !self.news {
-            return vec![];
+    #[test]
+    fn tiles_of_our_own_kernels_are_known_by_what_is_kept() {
+        for own in [None, Some(Tile::Large)].map(Own) {
+            assert_eq!(Own::named(&own.name()), Some(own));
         }
-        let record = (&self.record, Some(&self.tuning.record));
-        let all = [record, (&self.cache, self.tuning.cache.as_ref())];
-        let stored = all.into_iter().filter_map(|(table, path)| {
-            let path = path?;
-            let error = table.store(path).err()?;
-            Some(format!("timings are not kept in {}: {error}", path.display()))
-        });
-        stored.collect()
+        assert_eq!(Own::named("own 128x128"), Some(Own(Some(Tile::Large))));
+        for other in ["own 256x64", "own ", "0", "128x128"] {
+            assert_eq!(Own::named(other), None);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Call,
-    plan::{Product, bare, from_first_column},
+    product::{Product, bare},
 };
 use crate::{
     cuda::{
@@ -84,7 +84,7 @@ impl Cuda {
     pub(in crate::cuda) fn linear_forward_by_library(
         &mut self, op: &Linear, n: usize, x: Ptr, w: Ptr, to: Epilogue,
     ) -> bool {
-        let product = Product::Linear(from_first_column(op), Pass::Forward);
+        let product = Product::of_linear(op, Pass::Forward);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
         let w = w.offset::<f32>(op.weight_offset);
         self.multiply(plan, product.library(), [x, w, to.out], to.accumulate);
@@ -96,7 +96,7 @@ impl Cuda {
     pub(in crate::cuda) fn linear_backward_data_by_library(
         &mut self, op: &Linear, n: usize, dy: Ptr, w: Ptr, dx: Ptr,
     ) -> bool {
-        let product = Product::Linear(from_first_column(op), Pass::BackwardData);
+        let product = Product::of_linear(op, Pass::BackwardData);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
         let w = w.offset::<f32>(op.weight_offset);
         self.multiply(plan, product.library(), [w, dy, dx], false);
@@ -105,13 +105,12 @@ impl Cuda {
 
     /// Whether a library makes this pass of a convolution that was reserved for, of pictures or not.
     pub fn library_makes_conv(&self, op: &Conv, n: usize, pass: Pass, pictures: bool) -> bool {
-        let alone = if pictures { bare(&op.packed()) } else { bare(op) };
-        self.libraries.find(&Product::Conv(alone, pass), n).is_some()
+        self.libraries.find(&Product::of_conv(op, pass, pictures), n).is_some()
     }
 
     /// Whether a library makes this pass of a linear layer that was reserved for.
     pub fn library_makes_linear(&self, op: &Linear, n: usize, pass: Pass) -> bool {
-        self.libraries.find(&Product::Linear(from_first_column(op), pass), n).is_some()
+        self.libraries.find(&Product::of_linear(op, pass), n).is_some()
     }
 
     fn multiply(

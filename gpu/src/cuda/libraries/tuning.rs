@@ -2,7 +2,7 @@
 //! that goes on computes as it began.
 //!
 //! A file is text: a line that says what it is, then lines of where, what and how, apart by tabs. It is read
-//! whole or not at all, and written whole.
+//! whole or not at all, and written whole. What is made in a way that there is not is told, and chosen again.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 
 /// The first line of each file.
 const HEADER: &str = "alexnet tuning 1";
-/// The program's own kernel, as a choice; libraries' are numbers of their algorithms.
+/// The program's own kernel, as a choice, alone or with a tile; libraries' are numbers of their algorithms.
 pub(super) const OWN: &str = "own";
 
 /// Where the fastest ways are kept.
@@ -41,11 +41,11 @@ impl Tuning {
 
 /// Ways by place and product.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Table(BTreeMap<(String, String), String>);
+struct Table(BTreeMap<(String, String), String>);
 
 impl Table {
     /// Reads a file; none is an empty table, and so is one that is something else, which is told.
-    pub(super) fn load(path: &Path) -> (Self, Option<String>) {
+    fn load(path: &Path) -> (Self, Option<String>) {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::none(),
@@ -75,19 +75,19 @@ impl Table {
         let line = |line: &str| {
             let mut parts = line.split('\t');
             let [place, product, how] = [parts.next()?, parts.next()?, parts.next()?];
-            let whole = parts.next().is_none() && (how == OWN || how.parse::<u32>().is_ok());
+            let whole = parts.next().is_none() && !how.is_empty();
             whole.then(|| ((place.to_owned(), product.to_owned()), how.to_owned()))
         };
         lines.map(line).collect::<Option<_>>().map(Self)
     }
 
     /// How a product is made there, if it was timed.
-    pub(super) fn find(&self, place: &str, product: &str) -> Option<&str> {
+    fn find(&self, place: &str, product: &str) -> Option<&str> {
         self.0.get(&(place.to_owned(), product.to_owned())).map(String::as_str)
     }
 
     /// Keeps a way; whether that is news.
-    pub(super) fn keep(&mut self, place: &str, product: &str, how: &str) -> bool {
+    fn keep(&mut self, place: &str, product: &str, how: &str) -> bool {
         let key = (place.replace(['\t', '\n'], " "), product.to_owned());
         self.0.insert(key, how.to_owned()).is_none_or(|before| before != how)
     }
@@ -96,7 +96,7 @@ impl Table {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub(super) fn store(&self, path: &Path) -> io::Result<()> {
+    fn store(&self, path: &Path) -> io::Result<()> {
         let lines = self
             .0
             .iter()
@@ -108,6 +108,64 @@ impl Table {
         let beside = path.with_extension(format!("{}.tmp", std::process::id()));
         fs::write(&beside, text)?;
         fs::rename(&beside, path)
+    }
+}
+
+/// The fastest ways, as a run and other runs have kept them.
+#[derive(Debug)]
+pub(super) struct Kept {
+    tuning: Tuning,
+    /// The GPU, and all that its speed and its sums depend on.
+    place: String,
+    record: Table,
+    cache: Table,
+    news: bool,
+}
+
+impl Kept {
+    /// Reads them; tells what could not be read.
+    pub(super) fn load(tuning: &Tuning, place: String) -> (Self, Vec<String>) {
+        let (record, told) = Table::load(&tuning.record);
+        let cache = tuning.cache.as_deref().map(Table::load).unwrap_or_default();
+        let told = [told, cache.1].into_iter().flatten().collect();
+        (Self { tuning: tuning.clone(), place, record, cache: cache.0, news: false }, told)
+    }
+
+    /// Whether what is not kept is timed.
+    pub(super) const fn times(&self) -> bool {
+        self.tuning.time
+    }
+
+    /// How it is made, by the run's own record or by that of others.
+    pub(super) fn find(&self, what: &str) -> Option<String> {
+        let of = |table: &Table| table.find(&self.place, what).map(str::to_owned);
+        of(&self.record).or_else(|| of(&self.cache))
+    }
+
+    /// What may be other runs' finding becomes this one's.
+    pub(super) fn take_up(&mut self, what: &str, how: &str) {
+        self.news |= self.record.keep(&self.place, what, how);
+    }
+
+    /// Keeps what was found, here and for others.
+    pub(super) fn keep(&mut self, what: &str, how: &str) {
+        let news = [&mut self.record, &mut self.cache].map(|t| t.keep(&self.place, what, how));
+        self.news |= news.contains(&true);
+    }
+
+    /// Writes what is new; tells what could not be written.
+    pub(super) fn store(&self) -> Vec<String> {
+        if !self.news {
+            return vec![];
+        }
+        let record = (&self.record, Some(&self.tuning.record));
+        let all = [record, (&self.cache, self.tuning.cache.as_ref())];
+        let stored = all.into_iter().filter_map(|(table, path)| {
+            let path = path?;
+            let error = table.store(path).err()?;
+            Some(format!("timings are not kept in {}: {error}", path.display()))
+        });
+        stored.collect()
     }
 }
 
@@ -132,7 +190,7 @@ mod tests {
         let text = fs::read_to_string(&path).expect("a file");
         for wrong in [
             "alexnet tuning 2\n".to_owned(),
-            text.replace("own", "fft"),
+            text.replace("own", ""),
             text.trim_end().to_owned(),
             text.replace("conv forward", "conv\tforward"),
             "\u{0}".repeat(40),

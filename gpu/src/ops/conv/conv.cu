@@ -1,4 +1,4 @@
-// Convolution as products of matrices (tile_f32.cuh, tile_halves.cuh); nothing is unfolded in
+// Convolution as products of matrices (tile_f32.cuh, tile_cores.cuh); nothing is unfolded in
 // memory.
 //
 //   x [n][h][w][g c], w [g k][u][v][row_channels], y [n][oh][ow][g k]; for each group g,
@@ -13,7 +13,7 @@
 // The paper's layers but the first have a stride of 1: then backward data is the forward
 // product with turned kernels. The first reads its pictures through `space_to_depth` and has a
 // stride of 1 from there on.
-#include "../../cuda/tile_halves.cuh"
+#include "../../cuda/tile_cores.cuh"
 
 // The twin of cuda.rs's `Shape`.
 struct ConvShape {
@@ -230,29 +230,26 @@ struct Patches {
 };
 
 // Blocks: x the tiles of places, y those of kernels or channels, z (group, part of the terms).
-#define CONV(name, T, WIDTH, M, N, product)                                               \
-    KERNEL(TILE_THREADS, conv_forward_##name, const T *x, const T *w, Finished<T> out,     \
-           ConvShape s, int parts) {                                                       \
-        const int group = blockIdx.z / parts, part = blockIdx.z % parts;                   \
-        const Share share = share_of(s.window * s.window * s.channels, part, parts);       \
-        out.in_group(group, part, parts);                                                  \
-        product(Gather<false, T, WIDTH>(s, x, group, share.end),                           \
-                Kernels<T, WIDTH>(s, w, group, share.end), blockIdx.x *M, blockIdx.y *N,   \
-                share.first, share.end, out);                                              \
-    }                                                                                      \
-    KERNEL(TILE_THREADS, conv_backward_data_##name, const T *dy, const T *w,               \
-           Finished<T> out, ConvShape s, int parts) {                                      \
-        const int group = blockIdx.z / parts, part = blockIdx.z % parts;                   \
-        const Share share = share_of(s.window * s.window * s.kernels, part, parts);        \
-        out.in_group(group, part, parts);                                                  \
-        product(Gather<true, T, WIDTH>(s, dy, group, share.end),                           \
-                TurnedKernels<T, WIDTH>(s, w, group, share.end), blockIdx.x *M,            \
-                blockIdx.y *N, share.first, share.end, out);                               \
+#define CONV(name, T, WIDTH, M, N, product)                                            \
+    KERNEL(TILE_THREADS, conv_forward_##name, const T *x, const T *w, Finished<T> out, \
+           ConvShape s, int parts) {                                                   \
+        const int group = blockIdx.z / parts, part = blockIdx.z % parts;               \
+        const Share share = share_of(s.window * s.window * s.channels, part, parts);   \
+        out.in_group(group, part, parts);                                              \
+        product<M, N>(Gather<false, T, WIDTH>(s, x, group, share.end),                 \
+                      Kernels<T, WIDTH>(s, w, group, share.end), blockIdx.x *M,        \
+                      blockIdx.y *N, share.first, share.end, out);                     \
+    }                                                                                  \
+    KERNEL(TILE_THREADS, conv_backward_data_##name, const T *dy, const T *w,           \
+           Finished<T> out, ConvShape s, int parts) {                                  \
+        const int group = blockIdx.z / parts, part = blockIdx.z % parts;               \
+        const Share share = share_of(s.window * s.window * s.kernels, part, parts);    \
+        out.in_group(group, part, parts);                                              \
+        product<M, N>(Gather<true, T, WIDTH>(s, dy, group, share.end),                 \
+                      TurnedKernels<T, WIDTH>(s, w, group, share.end), blockIdx.x *M,  \
+                      blockIdx.y *N, share.first, share.end, out);                     \
     }
-CONV(f32_64x64, float, 4, 64, 64, MULTIPLY_64X64)
-CONV(f32_128x64, float, 4, 128, 64, MULTIPLY_128X64)
-CONV(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
-CONV(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
+FOR_ALL_TILES(CONV)
 
 // Blocks: x the tiles of taps, y those of kernels, z (group, part of the places). Every part
 // leaves its sums in rooms[group][part][k][u][v][c].
@@ -263,13 +260,11 @@ CONV(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
         const Share share = share_of(s.images * s.out_height * s.out_width, part, parts);     \
         out.in_group(group, part, parts);                                                     \
         const T *const of_group = dy + group * s.kernels;                                     \
-        product(Columns<T, WIDTH>(of_group, s.kernels, share.end, s.kernels *s.groups),       \
-                Patches<T, WIDTH>(s, x, group, share.end), blockIdx.y *M, blockIdx.x *N,      \
-                share.first, share.end, out);                                                 \
+        product<M, N>(Columns<T, WIDTH>(of_group, s.kernels, share.end, s.kernels *s.groups), \
+                      Patches<T, WIDTH>(s, x, group, share.end), blockIdx.y *M,               \
+                      blockIdx.x *N, share.first, share.end, out);                            \
     }
-CONV_WEIGHT(f32, float, 4, 64, 64, MULTIPLY_64X64)
-CONV_WEIGHT(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
-CONV_WEIGHT(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves)
+FOR_ALL_TILES(CONV_WEIGHT)
 
 // dw from the sums of its parts, added up in their order. A thread per weight of this source.
 KERNEL(256, conv_join_weight, const float *rooms, float *dw, ConvShape s, int parts) {

@@ -1,37 +1,18 @@
 //! On a CUDA device: each pass one product of matrices, whose terms are split where there are few tiles.
 //!
 //! Products are direct ones of the device's [`Numbers`], whatever the op says of the CPU; those of halves are
-//! made on tensor cores where there are any.
+//! made on tensor cores where there are any, and those of tf32 there only.
 
 use super::{Conv, Pass};
 use crate::cuda::{
     launch::{Args, Launch, Ptr, Sink, int},
     numbers::{Numbers, kernels},
-    tile::{self, Epilogue},
+    tile::{self, Epilogue, Kernels, Tile, Tiled, products},
 };
 use bytemuck::{Pod, Zeroable};
 
-/// Sides of the smaller tile; the larger one has twice as many rows, as that of halves has.
-const TILE: usize = 64;
-/// Large tiles from so many on: they do more with what they read, but there must be enough of them.
-const LARGE_TILES_MIN: usize = 256;
-
-/// How a pass is tiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tile {
-    Small,
-    Large,
-    Halves,
-}
-
-impl Tile {
-    const fn rows(self) -> usize {
-        match self {
-            Self::Small => TILE,
-            Self::Large | Self::Halves => 2 * TILE,
-        }
-    }
-}
+/// Tall tiles from so many on: they do more with what they read, but there must be enough of them.
+const TALL_TILES_MIN: usize = 256;
 
 /// What a convolution reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +21,13 @@ pub enum Input {
     Activations(Ptr),
     /// What [`space_to_depth`] made of pictures.
     Packed(Ptr),
+}
+
+impl Input {
+    /// Whether it is pictures.
+    pub(crate) const fn is_packed(self) -> bool {
+        matches!(self, Self::Packed(_))
+    }
 }
 
 impl Conv {
@@ -156,43 +144,31 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(numbers: Numbers, op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
-        let groups = op.groups;
-        let tiles = |tile: Tile| m.div_ceil(tile.rows()) * n.div_ceil(TILE) * groups;
-        let tile = if numbers != Numbers::F32 {
-            Tile::Halves
-        } else if pass != Pass::BackwardWeight && tiles(Tile::Large) >= LARGE_TILES_MIN {
-            Tile::Large
+    /// The parts are those of the tile that is taken by itself, so that no other one changes the sums.
+    fn new(by: Tiled, op: &Conv, pass: Pass, m: usize, n: usize, terms: usize) -> Self {
+        let (Tiled { numbers, tile }, groups) = (by, op.groups);
+        let tiles = |tile: Tile| tile.count(m, n).iter().product::<usize>() * groups;
+        let own = if numbers != Numbers::F32
+            || pass != Pass::BackwardWeight && tiles(Tile::Tall) >= TALL_TILES_MIN
+        {
+            Tile::Tall
         } else {
             Tile::Small
         };
-        Self { m, n, groups, numbers, tile, parts: tile::parts(tiles(tile), terms) }
+        let parts = tile::parts(tiles(own), terms);
+        Self { m, n, groups, numbers, tile: tile.unwrap_or(own), parts }
     }
 
-    fn forward(numbers: Numbers, op: &Conv, n: usize) -> Self {
-        let terms = op.window * op.window * op.channels / op.groups;
+    fn of(by: Tiled, op: &Conv, n: usize, pass: Pass) -> Self {
+        let [kernels, channels] = [op.kernels, op.channels].map(|all| all / op.groups);
+        let window = op.window * op.window;
         let places = n * op.out_height() * op.out_width();
-        Self::new(numbers, op, Pass::Forward, places, op.kernels / op.groups, terms)
-    }
-
-    fn backward_data(numbers: Numbers, op: &Conv, n: usize) -> Self {
-        let terms = op.window * op.window * op.kernels / op.groups;
-        let places = n * op.height * op.width;
-        Self::new(numbers, op, Pass::BackwardData, places, op.channels / op.groups, terms)
-    }
-
-    fn backward_weight(numbers: Numbers, op: &Conv, n: usize) -> Self {
-        let taps = op.window * op.window * op.channels / op.groups;
-        let places = n * op.out_height() * op.out_width();
-        Self::new(numbers, op, Pass::BackwardWeight, op.kernels / op.groups, taps, places)
-    }
-
-    /// Which of a pass's kernels.
-    const fn kernel(&self) -> usize {
-        match (self.tile, self.numbers) {
-            (Tile::Halves, Numbers::F16) => 3,
-            (tile, _) => tile as usize,
-        }
+        let (m, n, terms) = match pass {
+            Pass::Forward => (places, kernels, window * channels),
+            Pass::BackwardData => (n * op.height * op.width, channels, window * kernels),
+            Pass::BackwardWeight => (kernels, window * channels, places),
+        };
+        Self::new(by, op, pass, m, n, terms)
     }
 
     const fn room_bytes(&self) -> usize {
@@ -201,20 +177,25 @@ impl Plan {
 
     /// One launch, with rows along `x`; then the parts are added up.
     fn multiply(
-        &self, kernels: [&'static str; 4], [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
+        &self, kernels: Kernels, [left, right]: [Ptr; 2], to: Epilogue, shape: Shape,
         rooms: Ptr, sink: Sink<'_>,
     ) {
         let rooms = if self.parts > 1 { rooms } else { Ptr::NULL };
         let finished = to.of(self.m, self.n, self.groups, rooms);
-        let rows = self.m.div_ceil(self.tile.rows());
-        let grid = [rows, self.n.div_ceil(TILE), self.groups * self.parts];
+        let [rows, columns] = self.tile.count(self.m, self.n);
+        let grid = [rows, columns, self.groups * self.parts];
         let args = Args::new().with(left).with(right).with(finished).with(shape);
-        let kernel = kernels[self.kernel()];
+        let kernel = tile::kernel(kernels, self.numbers, self.tile);
         sink(Launch::new(kernel, grid, tile::THREADS, args.with(int(self.parts))));
         if self.parts > 1 {
             tile::join(self.numbers, finished, self.groups, self.parts, sink);
         }
     }
+}
+
+/// The tile that a pass over `n` images takes by itself.
+pub fn tile(numbers: Numbers, op: &Conv, n: usize, pass: Pass) -> Tile {
+    Plan::of(numbers.into(), op, n, pass).tile
 }
 
 /// Bytes of the packed weights or of their gradient, in whole lines.
@@ -229,15 +210,15 @@ pub const fn packed_x_len(op: &Conv) -> usize {
 
 /// Bytes of the workspace that the passes need, one after the other.
 pub fn workspace_bytes(numbers: Numbers, op: &Conv, n: usize) -> usize {
+    let of = |op: &Conv, pass| Plan::of(numbers.into(), op, n, pass);
     let weight = |op: &Conv| {
-        let plan = Plan::backward_weight(numbers, op, n);
+        let plan = of(op, Pass::BackwardWeight);
         tile::room_bytes(plan.m, plan.n, plan.groups, plan.parts.max(2))
     };
     let packed = op.packed();
-    let rooms = Plan::forward(numbers, &packed, n).room_bytes().max(weight(&packed));
+    let rooms = of(&packed, Pass::Forward).room_bytes().max(weight(&packed));
     let squares = packed_w_bytes(op) + rooms;
-    let plans = [Plan::forward(numbers, op, n), Plan::backward_data(numbers, op, n)]
-        .map(|plan| plan.room_bytes());
+    let plans = [Pass::Forward, Pass::BackwardData].map(|pass| of(op, pass).room_bytes());
     plans[0].max(plans[1]).max(weight(op)).max(squares)
 }
 
@@ -266,25 +247,20 @@ pub(crate) fn unpack_weights(op: &Conv, n: usize, packed: Ptr, dw: Ptr, sink: Si
 
 /// `y (+)= w * x (+ b)`, as `to` says.
 pub fn forward(
-    numbers: Numbers, op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr,
+    by: Tiled, op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue, workspace: Ptr,
     sink: Sink<'_>,
 ) {
-    let kernels = [
-        "conv_forward_f32_64x64",
-        "conv_forward_f32_128x64",
-        "conv_forward_bf16",
-        "conv_forward_f16",
-    ];
+    let kernels = products!("conv_forward");
     match x {
         Input::Activations(x) => {
-            let plan = Plan::forward(numbers, op, n);
+            let plan = Plan::of(by, op, n, Pass::Forward);
             plan.multiply(kernels, [x, w], to, Shape::new(op, n), workspace, sink);
         }
         Input::Packed(x) => {
             let packed = op.packed();
-            pack_weights(numbers, op, n, w, workspace, sink);
+            pack_weights(by.numbers, op, n, w, workspace, sink);
             let rooms = workspace.offset::<u8>(packed_w_bytes(op));
-            let plan = Plan::forward(numbers, &packed, n);
+            let plan = Plan::of(by, &packed, n, Pass::Forward);
             plan.multiply(kernels, [x, workspace], to, Shape::new(&packed, n), rooms, sink);
         }
     }
@@ -292,45 +268,35 @@ pub fn forward(
 
 /// `dx = w^T * dy`, overwritten.
 pub fn backward_data(
-    numbers: Numbers, op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr,
-    sink: Sink<'_>,
+    by: Tiled, op: &Conv, n: usize, dy: Ptr, w: Ptr, dx: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
-    let kernels = [
-        "conv_backward_data_f32_64x64",
-        "conv_backward_data_f32_128x64",
-        "conv_backward_data_bf16",
-        "conv_backward_data_f16",
-    ];
-    let plan = Plan::backward_data(numbers, op, n);
-    let to = Epilogue::plain(dx);
+    let plan = Plan::of(by, op, n, Pass::BackwardData);
+    let (kernels, to) = (products!("conv_backward_data"), Epilogue::plain(dx));
     plan.multiply(kernels, [dy, w], to, Shape::new(op, n), workspace, sink);
 }
 
 /// The block of `dw` that this source's channels own, overwritten, summed over the batch.
 pub fn backward_weight(
-    numbers: Numbers, op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr,
-    sink: Sink<'_>,
+    by: Tiled, op: &Conv, n: usize, x: Input, dy: Ptr, dw: Ptr, workspace: Ptr, sink: Sink<'_>,
 ) {
     match x {
-        Input::Activations(x) => weight_of(numbers, op, n, [x, dy, dw, workspace], sink),
+        Input::Activations(x) => weight_of(by, op, n, [x, dy, dw, workspace], sink),
         Input::Packed(x) => {
             let (packed, rooms) = (op.packed(), workspace.offset::<u8>(packed_w_bytes(op)));
-            weight_of(numbers, &packed, n, [x, dy, workspace, rooms], sink);
+            weight_of(by, &packed, n, [x, dy, workspace, rooms], sink);
             unpack_weights(op, n, workspace, dw, sink);
         }
     }
 }
 
-fn weight_of(
-    numbers: Numbers, op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>,
-) {
-    let plan = Plan::backward_weight(numbers, op, n);
+fn weight_of(by: Tiled, op: &Conv, n: usize, [x, dy, dw, rooms]: [Ptr; 4], sink: Sink<'_>) {
+    let plan = Plan::of(by, op, n, Pass::BackwardWeight);
     let finished = Epilogue::plain(Ptr::NULL).of(plan.m, plan.n, plan.groups, rooms);
-    let rows = plan.m.div_ceil(plan.tile.rows());
-    let grid = [plan.n.div_ceil(TILE), rows, plan.groups * plan.parts];
+    let [rows, columns] = plan.tile.count(plan.m, plan.n);
+    let grid = [columns, rows, plan.groups * plan.parts];
     let (shape, parts) = (Shape::new(op, n), int(plan.parts));
     let args = Args::new().with(x).with(dy).with(finished).with(shape).with(parts);
-    let kernel = numbers.of(kernels!("conv_backward_weight"));
+    let kernel = tile::kernel(products!("conv_backward_weight"), by.numbers, plan.tile);
     sink(Launch::new(kernel, grid, tile::THREADS, args));
     let args = Args::new().with(rooms).with(dw).with(shape).with(parts);
     sink(Launch::each("conv_join_weight", plan.groups * plan.m * plan.n, 256, args));

@@ -1,4 +1,4 @@
-// The products of a fully-connected layer (tile_f32.cuh, tile_halves.cuh).
+// The products of a fully-connected layer (tile_f32.cuh, tile_cores.cuh).
 //
 //   x [n][inputs], y [n][outputs], w [outputs][weight_inputs], of which the columns
 //   offset .. offset + inputs are this source's;
@@ -6,7 +6,7 @@
 //   forward: y[n, k] = sum over c of x[n, c] w[k, offset + c]
 //   backward data: dx[n, c] = sum over k of dy[n, k] w[k, offset + c]
 //   update: a step of the optimiser by dw[k, c] = sum over n of dy[n, k] x[n, c], not kept
-#include "../../cuda/tile_halves.cuh"
+#include "../../cuda/tile_cores.cuh"
 #include "../sgd/sgd.cuh"
 
 // The twin of cuda.rs's `Shape`.
@@ -49,35 +49,33 @@ struct Step {
 
 // Blocks: x the tiles of units or inputs, y those of images, z the parts of the terms; of the
 // update, y those of units.
-#define LINEAR(name, T, WIDTH, M, N, product, UPDATE_M, update_product)                        \
-    KERNEL(TILE_THREADS, linear_forward_##name, const T *x, const T *w, Finished<T> out,        \
-           LinearShape s, int parts) {                                                          \
-        const Share share = share_of(s.inputs, blockIdx.z, parts);                              \
-        out.in_group(0, blockIdx.z, parts);                                                     \
-        product(Rows<T, WIDTH>(x, s.images, share.end, s.inputs),                               \
-                Rows<T, WIDTH>(w + s.offset, s.outputs, share.end, s.weight_inputs),            \
-                blockIdx.y *M, blockIdx.x *N, share.first, share.end, out);                     \
-    }                                                                                           \
-    KERNEL(TILE_THREADS, linear_backward_data_##name, const T *dy, const T *w,                  \
-           Finished<T> out, LinearShape s, int parts) {                                         \
-        const Share share = share_of(s.outputs, blockIdx.z, parts);                             \
-        out.in_group(0, blockIdx.z, parts);                                                     \
-        product(Rows<T, WIDTH>(dy, s.images, share.end, s.outputs),                             \
-                Columns<T, WIDTH>(w + s.offset, s.inputs, share.end, s.weight_inputs),          \
-                blockIdx.y *M, blockIdx.x *N, share.first, share.end, out);                     \
-    }                                                                                           \
-    KERNEL(TILE_THREADS, linear_update_##name, const T *x, const T *dy, float *v, float *w,     \
-           T *copy, LinearShape s, float momentum, float decay, const StepParams *params) {     \
-        if (params->overflowed) return;                                                         \
-        const Rates rates = rates_of(momentum, decay, params);                                  \
-        T *const of_source = copied(copy) ? copy + s.offset : copy;                             \
-        const Step<T> step{v + s.offset, w + s.offset, of_source,                               \
-                           s.outputs,    s.inputs,     s.weight_inputs,                         \
-                           rates};                                                              \
-        update_product(Columns<T, WIDTH>(dy, s.outputs, s.images, s.outputs),                   \
-                       Columns<T, WIDTH>(x, s.inputs, s.images, s.inputs), blockIdx.y *UPDATE_M, \
-                       blockIdx.x * 64, 0, s.images, step);                                     \
+#define LINEAR(name, T, WIDTH, M, N, product)                                                \
+    KERNEL(TILE_THREADS, linear_forward_##name, const T *x, const T *w, Finished<T> out,     \
+           LinearShape s, int parts) {                                                       \
+        const Share share = share_of(s.inputs, blockIdx.z, parts);                           \
+        out.in_group(0, blockIdx.z, parts);                                                  \
+        product<M, N>(Rows<T, WIDTH>(x, s.images, share.end, s.inputs),                      \
+                      Rows<T, WIDTH>(w + s.offset, s.outputs, share.end, s.weight_inputs),   \
+                      blockIdx.y *M, blockIdx.x *N, share.first, share.end, out);            \
+    }                                                                                        \
+    KERNEL(TILE_THREADS, linear_backward_data_##name, const T *dy, const T *w,               \
+           Finished<T> out, LinearShape s, int parts) {                                      \
+        const Share share = share_of(s.outputs, blockIdx.z, parts);                          \
+        out.in_group(0, blockIdx.z, parts);                                                  \
+        product<M, N>(Rows<T, WIDTH>(dy, s.images, share.end, s.outputs),                    \
+                      Columns<T, WIDTH>(w + s.offset, s.inputs, share.end, s.weight_inputs), \
+                      blockIdx.y *M, blockIdx.x *N, share.first, share.end, out);            \
+    }                                                                                        \
+    KERNEL(TILE_THREADS, linear_update_##name, const T *x, const T *dy, float *v, float *w,  \
+           T *copy, LinearShape s, float momentum, float decay, const StepParams *params) {  \
+        if (params->overflowed) return;                                                      \
+        const Rates rates = rates_of(momentum, decay, params);                               \
+        T *const of_source = copied(copy) ? copy + s.offset : copy;                          \
+        const Step<T> step{v + s.offset, w + s.offset, of_source,                            \
+                           s.outputs,    s.inputs,     s.weight_inputs,                      \
+                           rates};                                                           \
+        product<M, N>(Columns<T, WIDTH>(dy, s.outputs, s.images, s.outputs),                 \
+                      Columns<T, WIDTH>(x, s.inputs, s.images, s.inputs), blockIdx.y *M,     \
+                      blockIdx.x *N, 0, s.images, step);                                     \
     }
-LINEAR(f32, float, 4, 64, 64, MULTIPLY_64X64, 128, MULTIPLY_128X64)
-LINEAR(bf16, bf16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves, HALVES_M, multiply_halves)
-LINEAR(f16, f16, HALVES_WIDTH, HALVES_M, HALVES_N, multiply_halves, HALVES_M, multiply_halves)
+FOR_ALL_TILES(LINEAR)

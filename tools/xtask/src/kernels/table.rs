@@ -1,7 +1,10 @@
 //! What each kernel takes on each architecture, and which instructions it is made of.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 /// Instructions that are counted, where there are any: products on tensor cores and of floats; loads of
 /// matrices, from and to shared memory, from and to global memory, and past the registers.
@@ -80,11 +83,12 @@ pub(super) fn text(columns: &[(u32, Rows)]) -> Result<String> {
         "# Registers per thread, bytes of static shared memory and instructions, by ptxas and \
          nvdisasm.\n# No kernel spills or uses local memory. Made by `cargo xtask kernels`.\n",
     );
-    let (_, first) = columns.first().context("no architectures")?;
-    for kernel in first.keys() {
+    let kernels: BTreeSet<&String> = columns.iter().flat_map(|(_, rows)| rows.keys()).collect();
+    for kernel in kernels {
         writeln!(text, "\n{kernel}")?;
         for (architecture, rows) in columns {
-            let row = rows.get(kernel).with_context(|| format!("{kernel}: not everywhere"))?;
+            // Those of tensor cores are not everywhere.
+            let Some(row) = rows.get(kernel) else { continue };
             write!(text, "  sm_{architecture:<4} {:3} registers", row.registers)?;
             write!(text, " {:6} bytes ", row.shared_bytes)?;
             let counts = COUNTED.iter().filter_map(|name| Some((name, row.counts.get(name)?)));

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     cuda::testing::{
-        Emulated, at_full_size, bound, channels_first, channels_last, in_full, noise_as,
-        on_every_device, once,
+        Emulated, at_full_size, bound, channels_first, channels_last, in_full, on_every_device,
+        once, rounded, same_bits,
     },
     testing::{close, noise, wide},
 };
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 /// rounded once more ([`bound`]).
 const BOUND: f64 = 2e-6;
 
-/// What the passes read, in the CPU's layouts.
+/// What the passes read, in the CPU's layouts, before products round it.
 struct Operands {
     numbers: Numbers,
     op: Conv,
@@ -32,11 +32,9 @@ struct Operands {
 }
 
 impl Operands {
-    /// Factors that need no rounding, whose products are then exact.
     fn new(numbers: Numbers, op: &Conv, n: usize) -> Self {
-        let factors = |seed, len| noise_as(numbers, seed, len);
-        let (x, w) = (factors(1, n * op.x_len()), factors(2, op.w_len()));
-        let dy = factors(4, n * op.y_len());
+        let (x, w) = (noise(1, n * op.x_len()), noise(2, op.w_len()));
+        let dy = noise(4, n * op.y_len());
         Self { numbers, op: *op, n, x, w, b: noise(3, op.kernels), dy }
     }
 
@@ -56,7 +54,7 @@ impl Operands {
     /// `2 y + b` in `f32`, by a product with bias and one that is added; and `2 y` clipped, of which the
     /// first `y` was stored.
     fn forward(
-        &self, device: &mut Emulated, x: Input, w: Ptr, workspace: Ptr,
+        &self, tile: Option<Tile>, device: &mut Emulated, x: Input, w: Ptr, workspace: Ptr,
     ) -> [Vec<f32>; 2] {
         let (numbers, len) = (self.numbers, self.n * self.op.y_len());
         let (b, y) = (device.put(&self.b), device.unwritten(len));
@@ -67,7 +65,7 @@ impl Operands {
         let relu = Epilogue { accumulate: true, relu: true, ..stored };
         device.run(|sink| {
             for to in [with_bias, added, stored, relu] {
-                forward(numbers, &self.op, self.n, x, w, to, workspace, sink);
+                forward(self.by(tile), &self.op, self.n, x, w, to, workspace, sink);
             }
         });
         [device.get(y), device.get_as(numbers, clipped)]
@@ -75,31 +73,48 @@ impl Operands {
     }
 
     /// `dw`, where other sources' blocks were zero.
-    fn weight(&self, device: &mut Emulated, x: Input, workspace: Ptr) -> Vec<f32> {
+    fn weight(
+        &self, tile: Option<Tile>, device: &mut Emulated, x: Input, workspace: Ptr,
+    ) -> Vec<f32> {
         let numbers = self.numbers;
         let dy = channels_last(&self.dy, self.op.kernels, self.area());
         let dy = device.put_as(numbers, &dy);
         let dw = device.put(&vec![0.0_f32; self.op.w_len()]);
         device.run(|sink| {
-            backward_weight(numbers, &self.op, self.n, x, dy, dw, workspace, sink);
+            backward_weight(self.by(tile), &self.op, self.n, x, dy, dw, workspace, sink);
         });
         channels_first(&device.get(dw), self.op.weight_channels, self.square())
     }
 
     /// `dx` of activations.
-    fn data(&self, device: &mut Emulated, w: Ptr, workspace: Ptr) -> Vec<f32> {
+    fn data(
+        &self, tile: Option<Tile>, device: &mut Emulated, w: Ptr, workspace: Ptr,
+    ) -> Vec<f32> {
         let numbers = self.numbers;
         let dy = channels_last(&self.dy, self.op.kernels, self.area());
         let dy = device.put_as(numbers, &dy);
         let dx = device.unwritten_as(numbers, self.x.len());
         device.run(|sink| {
-            backward_data(numbers, &self.op, self.n, dy, w, dx, workspace, sink);
+            backward_data(self.by(tile), &self.op, self.n, dy, w, dx, workspace, sink);
         });
         channels_first(
             &device.get_as(numbers, dx),
             self.op.channels,
             self.op.height * self.op.width,
         )
+    }
+
+    /// All passes by a tile: both results forward, of activations the gradient, of the weights theirs.
+    fn passes(
+        &self, tile: Option<Tile>, device: &mut Emulated, x: Input, w: Ptr, workspace: Ptr,
+    ) -> [Vec<f32>; 4] {
+        let [twice, clipped] = self.forward(tile, device, x, w, workspace);
+        let dx = self.data(tile, device, w, workspace);
+        [twice, clipped, dx, self.weight(tile, device, x, workspace)]
+    }
+
+    fn by(&self, tile: Option<Tile>) -> Tiled {
+        Tiled { numbers: self.numbers, tile }
     }
 
     /// Activations, weights and a workspace on the device.
@@ -119,28 +134,39 @@ impl Operands {
         (Input::Packed(packed), w, workspace)
     }
 
+    /// `x`, `w` and `dy` as products round them, which are then exact.
+    fn factors(&self) -> [Vec<f32>; 3] {
+        [&self.x, &self.w, &self.dy].map(|values| rounded(self.numbers, values))
+    }
+
     /// `[2 y + b, max(0, 2 y)]`, `dx` and `dw` by the formula.
     fn wanted(&self) -> ([Vec<f64>; 2], [Vec<f64>; 2]) {
-        let y = reference(&self.op, self.n, &wide(&self.x), &wide(&self.w));
+        let [x, w, dy] = self.factors().map(|values| wide(&values));
+        let y = reference(&self.op, self.n, &x, &w);
         let bias = |at: usize| f64::from(self.b[at / self.area() % self.op.kernels]);
         let twice = y.iter().enumerate().map(|(at, y)| 2.0 * y + bias(at)).collect();
         let clipped = y.iter().map(|y| 2.0 * y.max(0.0)).collect();
-        let [x, w, dy] = [&self.x, &self.w, &self.dy].map(|values| wide(values));
         ([twice, clipped], gradients(&self.op, &x, &w, &dy))
     }
 }
 
-fn all_passes_agree(op: &Conv, n: usize) {
+/// Of the product's own tile, and by these the same bits.
+fn all_passes_agree(op: &Conv, n: usize, tiles: &[Tile]) {
     for numbers in Numbers::ALL {
         let operands = Operands::new(numbers, op, n);
         let ([twice, clipped], [dx, dw]) = operands.wanted();
         on_every_device(numbers, |device| {
             let (x, w, workspace) = operands.put(device);
-            let found = operands.forward(device, x, w, workspace);
+            let found = operands.passes(None, device, x, w, workspace);
             close(&found[0], &twice, BOUND);
             close(&found[1], &clipped, 1.5 * bound(numbers, BOUND));
-            close(&operands.data(device, w, workspace), &dx, bound(numbers, BOUND));
-            close(&operands.weight(device, x, workspace), &dw, BOUND);
+            close(&found[2], &dx, bound(numbers, BOUND));
+            close(&found[3], &dw, BOUND);
+            let others = device.other_tiles(numbers);
+            for tile in others.into_iter().filter(|tile| tiles.contains(tile)) {
+                let by_tile = operands.passes(Some(tile), device, x, w, workspace);
+                assert!(same_bits(&by_tile, &found), "{numbers:?} by {tile:?} of {op:?}");
+            }
         });
     }
 }
@@ -148,42 +174,46 @@ fn all_passes_agree(op: &Conv, n: usize) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn small_convolutions_agree_with_the_formula((n, op) in shapes()) {
-        all_passes_agree(&op, n);
+    fn small_convolutions_agree_with_the_formula(
+        (n, op) in shapes(), tile in prop::sample::select(&Tile::ALL[..]),
+    ) {
+        all_passes_agree(&op, n, &[tile]);
     }
 }
 
 #[test]
-fn edges_of_tiles_and_split_terms_agree_with_the_formula() {
+fn edges_of_tiles_and_split_terms_agree_with_the_formula_and_every_tile_gives_the_same_bits() {
     let padded = |conv: Conv, pad: usize| Conv { pad_before: pad, pad_after: pad, ..conv };
+    let agree = |op: &Conv, n: usize| all_passes_agree(op, n, &Tile::ALL);
     // More than a tile of places and of kernels; quads and eights of channels, and none; terms for several
     // parts.
-    all_passes_agree(&padded(conv(8, 9, 68, 3), 1), 1);
-    all_passes_agree(&padded(conv(40, 12, 72, 3), 1), 1);
-    all_passes_agree(&padded(conv(7, 6, 65, 5), 2), 2);
-    all_passes_agree(&padded(conv(34, 5, 12, 3), 1), 3);
-    all_passes_agree(&Conv { groups: 2, weight_channels: 36, ..conv(72, 5, 20, 3) }, 2);
+    agree(&padded(conv(8, 9, 68, 3), 1), 1);
+    agree(&padded(conv(40, 12, 72, 3), 1), 1);
+    agree(&padded(conv(7, 6, 65, 5), 2), 2);
+    agree(&padded(conv(34, 5, 12, 3), 1), 3);
+    agree(&Conv { groups: 2, weight_channels: 36, ..conv(72, 5, 20, 3) }, 2);
     let second = Conv { weight_channels: 24, weight_offset: 12, ..conv(12, 7, 10, 3) };
-    all_passes_agree(&padded(second, 1), 2);
+    agree(&padded(second, 1), 2);
 }
 
 #[test]
-fn large_tiles_agree_with_the_formula() {
+fn tall_tiles_are_taken_where_there_are_many_and_agree_with_the_formula() {
     // 17 * 32 * 32 places make 136 tiles of 128 rows, times two of kernels.
     let operands = Operands::new(Numbers::F32, &conv(4, 32, 66, 1), 17);
-    let plan = Plan::forward(Numbers::F32, &operands.op, operands.n);
-    assert_eq!(plan.tile, Tile::Large);
+    let tile_of =
+        |operands: &Operands, pass| tile(operands.numbers, &operands.op, operands.n, pass);
+    assert_eq!(tile_of(&operands, Pass::Forward), Tile::Tall);
     let ([twice, _], _) = operands.wanted();
     once(|device| {
         let (x, w, workspace) = operands.put(device);
-        close(&operands.forward(device, x, w, workspace)[0], &twice, BOUND);
+        close(&operands.forward(None, device, x, w, workspace)[0], &twice, BOUND);
     });
     let turned = Operands::new(Numbers::F32, &conv(66, 32, 4, 1), 17);
-    assert_eq!(Plan::backward_data(Numbers::F32, &turned.op, turned.n).tile, Tile::Large);
+    assert_eq!(tile_of(&turned, Pass::BackwardData), Tile::Tall);
     let (_, [dx, _]) = turned.wanted();
     once(|device| {
         let (_, w, workspace) = turned.put(device);
-        close(&turned.data(device, w, workspace), &dx, BOUND);
+        close(&turned.data(None, device, w, workspace), &dx, BOUND);
     });
 }
 
@@ -200,10 +230,10 @@ fn pictures_by_squares_agree_with_the_formula() {
             let ([twice, clipped], [_, dw]) = operands.wanted();
             on_every_device(numbers, |device| {
                 let (x, w, workspace) = operands.put_pictures(device);
-                let found = operands.forward(device, x, w, workspace);
+                let found = operands.forward(None, device, x, w, workspace);
                 close(&found[0], &twice, BOUND);
                 close(&found[1], &clipped, 1.5 * bound(numbers, BOUND));
-                close(&operands.weight(device, x, workspace), &dw, BOUND);
+                close(&operands.weight(None, device, x, workspace), &dw, BOUND);
             });
         }
     }
@@ -216,14 +246,15 @@ fn the_layers_of_2012_agree_with_the_formula() {
     let in_f32 = layers.iter().map(|op| Operands::new(Numbers::F32, op, 1));
     // Slower: conv1, conv2 and conv4, or all.
     let some = if in_full() { &[0, 1, 2, 3, 4, 5][..] } else { &[0, 1, 4] };
-    // In turn: numbers of both kinds are multiplied alike.
-    let numbers = |i: usize| if i.is_multiple_of(2) { Numbers::Bf16 } else { Numbers::F16 };
-    let in_halves = some.iter().map(|i| Operands::new(numbers(*i), &layers[*i], 1));
-    for operands in in_f32.chain(in_halves) {
-        let (op, numbers) = (operands.op, operands.numbers);
+    // In turn: numbers of all kinds are multiplied alike.
+    let on_cores = [Numbers::Bf16, Numbers::F16, Numbers::Tf32];
+    let on_cores = some.iter().zip(on_cores.iter().cycle());
+    let on_cores = on_cores.map(|(i, numbers)| Operands::new(*numbers, &layers[*i], 1));
+    for operands in in_f32.chain(on_cores) {
+        let (op, numbers, factors) = (operands.op, operands.numbers, operands.factors());
         let sums = |pass: Pass, len: usize| -> (usize, Vec<f64>) {
             let step = len.div_ceil(SUMS) | 1;
-            let given = [&operands.x[..], &operands.w, &operands.dy];
+            let given = factors.each_ref().map(Vec::as_slice);
             (step, (0..len).step_by(step).map(|at| sum(&op, 1, pass, at, given)).collect())
         };
         let check = |found: &[f32], (step, wanted): &(usize, Vec<f64>), bound: f64| {
@@ -239,11 +270,11 @@ fn the_layers_of_2012_agree_with_the_formula() {
             let pictures = op.stride > 1;
             let (x, w, workspace) =
                 if pictures { operands.put_pictures(device) } else { operands.put(device) };
-            check(&operands.forward(device, x, w, workspace)[0], &y, BOUND);
-            check(&operands.weight(device, x, workspace), &dw, BOUND);
+            check(&operands.forward(None, device, x, w, workspace)[0], &y, BOUND);
+            check(&operands.weight(None, device, x, workspace), &dw, BOUND);
             if !pictures {
                 let dx = sums(Pass::BackwardData, op.x_len());
-                check(&operands.data(device, w, workspace), &dx, bound(numbers, BOUND));
+                check(&operands.data(None, device, w, workspace), &dx, bound(numbers, BOUND));
             }
         });
     }
@@ -258,7 +289,8 @@ fn what_is_not_a_number_stays_so_in_the_epilogue() {
             let y = device.unwritten_as(numbers, 1);
             let to = Epilogue { relu: true, ..Epilogue::plain(y) };
             device.run(|sink| {
-                forward(numbers, &op, 1, Input::Activations(x), w, to, Ptr::NULL, sink);
+                let x = Input::Activations(x);
+                forward(numbers.into(), &op, 1, x, w, to, Ptr::NULL, sink);
             });
             assert!(device.get_as(numbers, y)[0].is_nan());
         }
