@@ -213,7 +213,7 @@ impl Choice {
         match self {
             Self::Cpu { .. } => Some(Level::widest().name(dtype.into()).to_owned()),
             Self::Cuda { found, .. } => {
-                let wanted = dtype == Dtype::F32 && Setup::of_environment().libraries;
+                let wanted = Setup::of_environment().libraries;
                 let all = wanted.then(|| libraries::look(found.driver)).into_iter().flatten();
                 let all: Vec<String> = all.filter_map(|library| library.found.ok()).collect();
                 Some(if all.is_empty() { "our own kernels".into() } else { all.join(", ") })

@@ -60,6 +60,48 @@ fn libraries_are_used_and_give_the_same_bits_whatever_the_delays() {
 }
 
 #[test]
+fn halves_and_tf32_are_multiplied_by_libraries_as_by_us() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    // Halves are rounded once more where a bias follows; factors of tf32 are cut, and not rounded.
+    for (dtype, near) in [("bf16", 4e-3), ("f16", 5e-4), ("tf32", 1e-3)] {
+        let run = |out: &str, libraries: &str, seed: &str| {
+            let mut command = tiny(&bench, out, &["--gpus", "0,1", "--dtype", dtype]);
+            let command = emulator.on(&mut command, &[("SEED", seed)]);
+            says(&succeeds(command.env("ALEXNET_LIBRARIES", libraries)))
+        };
+        let [by_libraries, again, ours] =
+            ["libraries", "again", "ours"].map(|name| format!("{dtype}-{name}"));
+        let text = run(&by_libraries, "auto", "1");
+        assert!(text.contains("cuDNN 9.21.0, cuBLAS 12.9.1"), "{text}");
+        assert!(!text.contains("own kernel"), "{dtype}: {text}");
+        run(&again, "auto", "7");
+        run(&ours, "off", "1");
+        let [by_libraries, again, ours] =
+            [by_libraries, again, ours].map(|name| losses(&bench.path(&name)));
+        assert_eq!(by_libraries, again, "{dtype}");
+        let apart = losses_apart(&by_libraries, &ours).pop().expect("steps");
+        assert!(apart > 0.0 && apart < near, "{dtype}: losses differ by {apart:e}");
+    }
+}
+
+#[test]
+fn a_library_that_makes_other_halves_is_left_out_by_name() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    for (fault, wanted) in [("wrong:data", ": cuDNN makes "), ("wrong:gemm", ": cuBLAS makes ")]
+    {
+        for dtype in ["bf16", "f16", "tf32"] {
+            let out = format!("{dtype}-{}", fault.replace(':', "-"));
+            let flags = ["--gpus", "0", "--dtype", dtype, "--steps", "1"];
+            let mut command = tiny(&bench, &out, &flags);
+            let text = says(&succeeds(emulator.on(&mut command, &[("LIBRARY", fault)])));
+            assert!(text.contains(wanted), "{dtype}, {fault}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_library_that_is_wrong_or_fails_is_left_out_by_name() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();
@@ -115,6 +157,7 @@ fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
     let doctor = |more: &[&str], settings: &[(&str, &str)]| -> serde_json::Value {
         let mut command =
             bench.alexnet(&["doctor", "--gpus", "0,1", "--preset", "demo", "--json"]);
+        command.arg("--config").arg(bench.path("tiny.toml"));
         command.args(["--batch", "2", "--steps", "1"]).args(more);
         let output = succeeds(emulator.on(&mut command, settings));
         says(&output);

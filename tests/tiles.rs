@@ -125,10 +125,10 @@ fn tf32_is_refused_where_it_is_not_there() {
 }
 
 #[test]
-fn doctor_tries_every_tile_and_tf32() {
+fn doctor_tries_every_tile_and_all_numbers() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
-    for (dtype, near) in [("f32", 1e-5), ("tf32", 1e-3)] {
+    for (dtype, near) in [("f32", 1e-5), ("tf32", 1e-3), ("bf16", 3e-3), ("f16", 4e-4)] {
         let mut command =
             bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
         command.arg("--config").arg(bench.path("tiny.toml"));
@@ -149,6 +149,6 @@ fn doctor_tries_every_tile_and_tf32() {
         let apart = |op: &&serde_json::Value| op["apart"].as_f64().expect("a number");
         assert!(products.iter().all(|op| apart(op) < near), "{report}");
         let rounded = products.iter().filter(|op| apart(op) > 1e-5).count();
-        assert_eq!(rounded > products.len() / 2, dtype == "tf32", "{report}");
+        assert_eq!(rounded > products.len() / 2, dtype != "f32", "{report}");
     }
 }

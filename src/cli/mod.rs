@@ -327,7 +327,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: BatchRecipeArgs,
-    /// What layers multiply; with bf16 and f16 ops are tried in f32 all the same, and steps in these.
+    /// What layers multiply, and what GPUs keep of activations.
     #[arg(long)]
     pub dtype: Option<Dtype>,
     /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.

@@ -95,7 +95,7 @@ impl Device for Cuda {
         let (major, minor) = gpu.capability;
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
         let (index, name, image) = (gpu.index, &gpu.name, self.image());
-        let (numbers, libraries) = (self.numbers.name(), self.libraries.describe(self.numbers));
+        let (numbers, libraries) = (self.numbers.name(), self.libraries.describe());
         format!(
             "gpu {index}: {name}, sm_{major}{minor}, {gib:.1} GiB, {numbers}, kernels {image}{libraries}"
         )
@@ -194,7 +194,7 @@ impl Device for Cuda {
     fn reserved_bytes(&self, demand: &Demand) -> usize {
         workspace_bytes(self.numbers, demand)
             + FeedBytes::of(self.numbers, demand).sum()
-            + libraries::room_bytes(self.numbers, demand)
+            + libraries::room_bytes(demand)
     }
 
     fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step) {

@@ -81,6 +81,12 @@ impl Numbers {
         kernels[self.in_memory() as usize]
     }
 
+    /// Rounds to what memory keeps.
+    pub fn round(self, values: &mut [f32]) {
+        let bytes = self.narrow(values);
+        self.widen(&bytes, values);
+    }
+
     /// `values` as memory holds them.
     pub(crate) fn narrow(self, values: &[f32]) -> Vec<u8> {
         match self {

@@ -3,14 +3,15 @@
 //! A changed copy of the sources is built as a library, and this very test program runs the op's tests
 //! on it (`hostemu::OTHER_KERNELS`). Run by `cargo xtask ci`: `cargo test -p gpu --lib seeded -- --ignored`.
 
-use super::testing::emulation;
+use super::testing::{SCHEDULES, emulation};
 use rayon::iter::{
     IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _,
 };
 use std::{
     env, fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 /// A bug: in a file below `gpu/src`, the one place where `from` stands becomes `to`.
@@ -93,7 +94,7 @@ const BUGS: [Bug; 56] = [
     bug("the left fragment of floats takes rows for terms", CORES, "PITCH + m + (lane >> 2), 8, 4 * PITCH", "PITCH + m + (lane >> 2), 4 * PITCH, 8", "linear::cuda"),
     bug("the right fragment of floats is read as the left one", CORES, "PITCH + n + (lane >> 2), 4 * PITCH, 8", "PITCH + n + (lane >> 2), 8, 4 * PITCH", "linear::cuda"),
     bug("a deep fragment of floats is half a step further on", CORES, "(n + high * 8 + low) * PITCH + k + odd * WIDTH", "(n + high * 8 + low) * PITCH + k + high * WIDTH", "linear::cuda"),
-    bug("factors are cut to tf32, and not rounded", CORES, "r[i] = to_tf32(__uint_as_float(r[i]));", "", "linear::cuda"),
+    bug("factors are cut to tf32, and not rounded", CORES, "r[i] = to_tf32(__uint_as_float(r[i]));", ";", "linear::cuda"),
     bug("of floats, the second half of a step's terms is left out", CORES, "at < Left::STEP_TERMS; at += Left::DEPTH", "at < (Left::HALVES ? 4 : 2) * Left::WIDTH; at += Left::DEPTH", "linear::cuda"),
     bug("a warp's columns are those of the tall tile", CORES, "warp % (N / COLUMNS) * COLUMNS;", "warp % (N / COLUMNS) * 32;", "linear::cuda").by_all_tiles(),
     // Bounds and tails.
@@ -211,31 +212,37 @@ fn found(bug: &Bug, sources: &Path) -> Option<String> {
     fs::write(&file, text.replace(bug.from, bug.to)).expect("a changed source");
     only_of(bug, sources);
     let library = build(sources, &[]);
-    let complaint = complaint(bug.tests, &library);
+    let complaint = complaint(bug.tests, &library, &[]);
     let missing = complaint.as_ref().is_some_and(|reason| reason.contains("no such kernel"));
     assert!(!missing, "{}: {complaint:?}", bug.what);
     fs::remove_dir_all(sources).expect("what was made");
     complaint
 }
 
-/// What the tests named `tests` say of the kernels of `library`; nothing if they pass.
-fn complaint(tests: &str, library: &Path) -> Option<String> {
-    let tests = Command::new(env::current_exe().expect("this program"))
-        .args([tests, "--test-threads=1"])
+/// What the tests named `tests` first say of the kernels of `library`, and then end; nothing if they pass.
+fn complaint(tests: &str, library: &Path, settings: &[(&str, &str)]) -> Option<String> {
+    let mut tests = Command::new(env::current_exe().expect("this program"))
+        .args([tests, "--test-threads=1", "--nocapture"])
         .args(["2012", "small_", "large_"].iter().flat_map(|slow| ["--skip", slow]))
         .env(hostemu::OTHER_KERNELS, library)
         .env("RUST_BACKTRACE", "0")
         .env("PROPTEST_FAILURE_PERSISTENCE", "off")
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
-        .output()
+        .envs(settings.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("tests");
-    if tests.status.success() {
-        return None;
+    let said = BufReader::new(tests.stderr.take().expect("piped"));
+    let mut lines = said.lines().map_while(Result::ok);
+    if lines.any(|line| line.contains("panicked at")) {
+        let reason = lines.next().unwrap_or_default();
+        tests.kill().expect("a program of ours");
+        tests.wait().expect("a program of ours");
+        return Some(reason.chars().take(90).collect());
     }
-    let said = String::from_utf8_lossy(&tests.stdout).into_owned();
-    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
-    let reason = lines.nth(1).map_or_else(|| tests.status.to_string(), str::to_owned);
-    Some(reason.chars().take(90).collect())
+    let status = tests.wait().expect("a program of ours");
+    (!status.success()).then(|| status.to_string())
 }
 
 /// A folder with the emulation's object, for as long as `body` needs it.
@@ -258,9 +265,13 @@ fn nothing_is_undefined_in_cpp() {
     with_emulation("undefined", |folder| {
         let sources = folder.join("src");
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &sources);
-        // Overflow, shifts, alignment, bounds of arrays: the first one ends the program.
+        let kernels = sources.join("cuda/kernels.cu");
+        let all = fs::read_to_string(&kernels).expect("a source");
+        fs::write(&kernels, [OWN_TILES, &*all].concat()).expect("room");
+        // Overflow, shifts, alignment, bounds of arrays: the first one ends the program. Whichever the schedule.
         let flags = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
-        let found = complaint("::cuda::tests", &build(&sources, &flags));
+        let library = build(&sources, &flags);
+        let found = complaint("::cuda::tests", &library, &[(SCHEDULES, "one")]);
         assert_eq!(found, None);
     });
 }

@@ -115,9 +115,18 @@ pub(crate) fn emulation() -> bool {
     hostemu::AVAILABLE
 }
 
+/// The variable that says under how many schedules tests run: `all`, even those of large ops; or `one`.
+pub(crate) const SCHEDULES: &str = "ALEXNET_SCHEDULES";
+
+fn schedules_are(wanted: &str) -> bool {
+    std::env::var_os(SCHEDULES).is_some_and(|schedules| schedules == wanted)
+}
+
 /// Runs a test under all four schedules, and once with every access followed.
 pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
-    if emulation() {
+    if schedules_are("one") {
+        once(test);
+    } else if emulation() {
         for how in How::SCHEDULES.into_iter().chain([How::CHECKED]) {
             test(&mut Emulated::new(how));
         }
@@ -135,7 +144,7 @@ pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulat
 /// Whether what is as large as in 2012 runs under all schedules and for all numbers, as `cargo xtask ci --full`
 /// has it.
 pub(crate) fn in_full() -> bool {
-    std::env::var_os("ALEXNET_SCHEDULES").is_some_and(|schedules| schedules == "all")
+    schedules_are("all")
 }
 
 /// Runs a test that is as large as in 2012 under one schedule, or [in full](in_full) under all four.
@@ -172,8 +181,8 @@ pub(crate) fn rounded(numbers: Numbers, values: &[f32]) -> Vec<f32> {
         let round = |x: &f32| f32::from_bits((x.to_bits() + (1 << 12)) & !((1 << 13) - 1));
         return values.iter().map(round).collect();
     }
-    let mut to = vec![0.0; values.len()];
-    numbers.widen(&numbers.narrow(values), &mut to);
+    let mut to = values.to_vec();
+    numbers.round(&mut to);
     to
 }
 

@@ -1,6 +1,7 @@
 //! One op of the net on a device, with made-up operands: alike on every device.
 
 use gpu::{
+    cuda::Numbers,
     device::{Demand, Device, DeviceError, Input, Pictures, RowLayout, Step, Sums},
     ops::{
         conv::{Conv, Pass},
@@ -36,6 +37,7 @@ pub(super) enum Task {
 }
 
 /// What an op writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     X,
     Y,
@@ -142,30 +144,58 @@ impl Task {
         2.0 * (terms * n) as f64
     }
 
-    /// Bytes of all operands, each read or written once.
-    pub(super) fn bytes(&self, n: usize) -> f64 {
+    /// What memory holds of the result, where activations are `numbers`.
+    pub(super) fn result_numbers(&self, numbers: Numbers) -> Numbers {
+        match self.written() {
+            Written::X | Written::Y if !self.is_softmax() => numbers.in_memory(),
+            _ => Numbers::F32,
+        }
+    }
+
+    const fn is_softmax(&self) -> bool {
+        matches!(self, Self::Softmax { .. })
+    }
+
+    /// Bytes of all operands, each read or written once, where activations are `numbers`.
+    pub(super) fn bytes(&self, numbers: Numbers, n: usize) -> f64 {
+        let (whole, each) = (size_of::<f32>(), numbers.bytes());
+        // The optimiser reads and writes weights and velocity, and writes what products read.
+        let step = 4 * whole + if numbers.copies_weights() { each } else { 0 };
         let [x, y] = self.shapes().map(|(channels, pixels)| channels * pixels);
         let (layout, rows) = self.weights();
-        let weights = match self {
-            Self::Conv { .. } => rows * layout.len(),
-            // Only this source's columns; the update reads and writes weights and velocity.
-            Self::Linear { op, pass: Pass::BackwardWeight, .. } => 4 * rows * op.inputs,
-            Self::Linear { op, .. } => rows * op.inputs,
-            Self::Finish { op, forward } => {
-                return (n * size_of::<f32>()) as f64
-                    * (if *forward { y + op.out_len() } else { x + 2 * y }) as f64;
+        let (activations, weights) = match self {
+            Self::Conv { pass: Pass::BackwardWeight, .. } => {
+                (n * (x + y), whole * rows * layout.len())
             }
-            Self::Sgd { len } => 5 * len,
-            Self::Bias { rows, .. } => *rows,
+            Self::Conv { .. } => (n * (x + y), each * rows * layout.len()),
+            // Only this source's columns.
+            Self::Linear { op, pass: Pass::BackwardWeight, .. } => {
+                (n * (x + y), step * rows * op.inputs)
+            }
+            Self::Linear { op, .. } => (n * (x + y), each * rows * op.inputs),
+            Self::Finish { op, forward: true } => (n * (y + op.out_len()), 0),
+            Self::Finish { forward: false, .. } => (n * (x + 2 * y), 0),
+            Self::Sgd { len } => (0, (step + whole) * len),
+            Self::Bias { rows, .. } => (n * y, whole * rows),
+            Self::Add { .. } => (3 * n * y, 0),
+            Self::Softmax { .. } => (0, 2 * whole * n * y),
             // In place: read and written.
-            _ => n * y,
+            Self::Dropout { .. } | Self::Scale { .. } => (2 * n * y, 0),
         };
-        (size_of::<f32>() * (n * (x + y) + weights)) as f64
+        (each * activations + weights) as f64
     }
 }
 
 impl<'a, D: Device> Bed<'a, D> {
-    pub(super) fn new(device: &'a mut D, task: Task, n: usize) -> Result<Self, DeviceError> {
+    /// With operands that memory keeps as they are where it holds `numbers`.
+    pub(super) fn new(
+        device: &'a mut D, task: Task, numbers: Numbers, n: usize,
+    ) -> Result<Self, DeviceError> {
+        let noise = |seed, len| {
+            let mut values = noise(seed, len);
+            numbers.round(&mut values);
+            values
+        };
         let classes = if let Task::Softmax { classes, .. } = task { classes } else { 1 };
         let mut demand = Demand { batch: n, classes, ..Demand::default() };
         let (mut pixels, mut labels) = (vec![], vec![]);
@@ -192,7 +222,9 @@ impl<'a, D: Device> Bed<'a, D> {
         let (layout, rows) = task.weights();
         let mut channels = |seed, (channels, area): (usize, usize)| {
             let len = n * channels * area;
-            let mut buffer = device.activations(len)?;
+            let logits = task.is_softmax();
+            let mut buffer =
+                if logits { device.factors(len)? } else { device.activations(len)? };
             if len > 0 {
                 device.upload_channels(channels, area, &mut buffer, &noise(seed, len));
             }

@@ -31,6 +31,9 @@ use gpu::{
 const APART_MAX: f64 = 1e-4;
 /// The same of products of tf32: factors are off by 2^-11 at most, and most by less.
 const APART_MAX_TF32: f64 = 1e-3;
+/// The same of what is kept in bf16, and in f16: each is rounded once, by 2^-9 at most, and by 2^-12.
+const APART_MAX_BF16: f64 = 3e-3;
+const APART_MAX_F16: f64 = 4e-4;
 /// The same of what follows a product: near-ties of the pooling go the other way, for a few windows in a
 /// million.
 const APART_MAX_FINISH: f64 = 5e-3;
@@ -76,7 +79,7 @@ pub(super) fn check(
             continue;
         }
         let wanted = {
-            let mut bed = Bed::new(&mut cpu, plainest(tried.task), batch)?;
+            let mut bed = Bed::new(&mut cpu, plainest(tried.task), numbers, batch)?;
             bed.run();
             bed.result()
         };
@@ -109,7 +112,7 @@ fn ways(found: &Found, index: usize, numbers: Numbers) -> Result<Vec<Way>> {
         let gpu = open(Setup { kernels: Kind::Ptx, ..own })?;
         ways.push(Way { by: other.name.into(), of: Of::Ptx, gpu });
     }
-    if environment.libraries && numbers == Numbers::F32 {
+    if environment.libraries {
         ways.push(Way { by: "libraries".into(), of: Of::Libraries, gpu: open(environment)? });
     }
     Ok(ways)
@@ -136,7 +139,7 @@ impl Way {
         wanted: &[f32], report: &mut Report,
     ) -> Result<Option<LayerLine>> {
         let task = tried.task;
-        let mut bed = Bed::new(&mut self.gpu, task, batch)?;
+        let mut bed = Bed::new(&mut self.gpu, task, numbers, batch)?;
         for remark in bed.device.remarks() {
             report.remark(remark);
         }
@@ -146,8 +149,10 @@ impl Way {
         bed.run();
         let apart = apart(&bed.result(), wanted);
         let is_product = task.tile(numbers, batch).is_some();
-        let limit = match task {
-            Task::Finish { .. } => APART_MAX_FINISH,
+        let limit = match (task, task.result_numbers(numbers)) {
+            (Task::Finish { .. }, _) => APART_MAX_FINISH,
+            (_, Numbers::Bf16) => APART_MAX_BF16,
+            (_, Numbers::F16) => APART_MAX_F16,
             _ if is_product && numbers == Numbers::Tf32 => APART_MAX_TF32,
             _ => APART_MAX,
         };
@@ -161,7 +166,14 @@ impl Way {
             None => self.by.clone(),
         };
         let op = (tried.layer.clone(), tried.name.clone());
-        Ok(Some(LayerLine::new(op, by, (apart, limit), seconds, &task, batch, peaks)))
+        Ok(Some(LayerLine::new(
+            op,
+            by,
+            (apart, limit),
+            seconds,
+            (&task, numbers, batch),
+            peaks,
+        )))
     }
 }
 

@@ -18,7 +18,6 @@ use self::{
 use super::{batch_recipe, bench::CLASSES, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
-    config::Dtype,
     devices::{Choice, Devices},
     log::remark,
     model::Net,
@@ -26,7 +25,7 @@ use crate::{
 };
 use anyhow::Result;
 use gpu::cuda::{
-    Numbers, libraries,
+    libraries,
     probe::{probe, version},
 };
 
@@ -70,12 +69,14 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
         report.pinned = Some(PinnedLine::of(&config));
         let (net, batch) = (Net::new(&config, CLASSES), config.train.batch);
         remark(&format!("{}, batch {batch}: layers", config.name));
-        // What is rounded in memory, too, is held to the CPU by the towers.
-        let numbers = match config.train.dtype {
-            Dtype::F32 | Dtype::Bf16 | Dtype::F16 => Numbers::F32,
-            Dtype::Tf32 => Numbers::Tf32,
-        };
-        layers::check((&found, indices[0]), numbers, &net, batch, &budget, &mut report)?;
+        layers::check(
+            (&found, indices[0]),
+            config.train.dtype.into(),
+            &net,
+            batch,
+            &budget,
+            &mut report,
+        )?;
         report.speeds =
             Speeds::of(&found.gpus[indices[0]], &report.layers, batch, config.towers);
         if budget.has(COPIES) {

@@ -1,7 +1,7 @@
 //! What `alexnet doctor` found, as tables and as JSON.
 
-use super::{bed::Task, pinned::PinnedLine, speeds::Speeds, towers::APART_MAX};
-use gpu::cuda::{images::OLDEST, libraries::Library, probe::Gpu};
+use super::{bed::Task, pinned::PinnedLine, speeds::Speeds};
+use gpu::cuda::{Numbers, images::OLDEST, libraries::Library, probe::Gpu};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -85,9 +85,10 @@ pub(super) struct LayerLine {
 impl LayerLine {
     pub(super) fn new(
         (layer, op): (Option<String>, String), by: String, (apart, apart_max): (f64, f64),
-        seconds: f64, task: &Task, batch: usize, (peak_gflops, peak_gbps): (f64, f64),
+        seconds: f64, (task, numbers, batch): (&Task, Numbers, usize),
+        (peak_gflops, peak_gbps): (f64, f64),
     ) -> Self {
-        let (flop, bytes) = (task.flop(batch) * 1e-9, task.bytes(batch) * 1e-9);
+        let (flop, bytes) = (task.flop(batch) * 1e-9, task.bytes(numbers, batch) * 1e-9);
         let bound = (flop / peak_gflops).max(bytes / peak_gbps);
         Self {
             layer,
@@ -133,6 +134,7 @@ pub(super) struct TowersLine {
     pub(super) losses_cpu: Vec<f64>,
     pub(super) losses_one: Vec<f64>,
     pub(super) losses_all: Option<Vec<f64>>,
+    pub(super) apart_max: f64,
     /// From the CPU's losses, relative to them or to 1 where they are less.
     pub(super) apart_one: f64,
     pub(super) apart_all: Option<f64>,
@@ -158,7 +160,7 @@ impl Report {
                 ("losses on all GPUs", towers.apart_all),
             ];
             for (what, apart) in all {
-                if apart.is_some_and(|apart| apart > APART_MAX) {
+                if apart.is_some_and(|apart| apart > towers.apart_max) {
                     wrong.push(what.into());
                 }
             }

@@ -89,7 +89,7 @@ impl fmt::Display for Speeds {
 #[cfg(test)]
 mod tests {
     use super::{super::bed::Task, *};
-    use gpu::cuda::probe::DATA_SHEETS;
+    use gpu::cuda::{Numbers, probe::DATA_SHEETS};
     use std::path::Path;
 
     #[test]
@@ -107,7 +107,8 @@ mod tests {
         let task = Task::Sgd { len: 4 };
         let line = |layer: Option<&str>, by: &str, seconds| {
             let op = (layer.map(str::to_owned), String::new());
-            LayerLine::new(op, by.into(), (0.0, 0.0), seconds, &task, 1, (1.0, 1.0))
+            let made = (&task, Numbers::F32, 1);
+            LayerLine::new(op, by.into(), (0.0, 0.0), seconds, made, (1.0, 1.0))
         };
         let lines = [
             line(Some("conv1"), "sm_80", 0.004),

@@ -6,7 +6,7 @@ use crate::{
     convolution::Pass,
     cudnn::{
         BAD_PARAM, CROSS_CORRELATION, Convolution, FLOAT, Given, NHWC, NOT_INITIALIZED,
-        NOT_SUPPORTED, Perf, Thing, choose, destroy, make, problem, problem_of, run, set,
+        NOT_SUPPORTED, Perf, Thing, choose, destroy, kind, make, problem, problem_of, run, set,
         sizes, stream, workspace_bytes, wrong,
     },
     settings::settings,
@@ -71,15 +71,15 @@ api! {
     }
 
     fn cudnnSetTensor4dDescriptor(
-        made: usize, format: c_int, kind: c_int, n: c_int, c: c_int, h: c_int, w: c_int,
+        made: usize, format: c_int, of: c_int, n: c_int, c: c_int, h: c_int, w: c_int,
     ) {
-        if (format, kind) != (NHWC, FLOAT) {
-            return wrong(&format!("a tensor of format {format}, type {kind}"));
+        if format != NHWC {
+            return wrong(&format!("a tensor of format {format}"));
         }
-        let all = sizes([n, c, h, w])?;
+        let all = (kind(of)?, sizes([n, c, h, w])?);
         set(made, |thing| match thing {
-            Thing::Tensor(sizes) => {
-                *sizes = Some(all);
+            Thing::Tensor(tensor) => {
+                *tensor = Some(all);
                 true
             }
             _ => false,
@@ -96,15 +96,15 @@ api! {
     }
 
     fn cudnnSetFilter4dDescriptor(
-        made: usize, kind: c_int, format: c_int, k: c_int, c: c_int, h: c_int, w: c_int,
+        made: usize, of: c_int, format: c_int, k: c_int, c: c_int, h: c_int, w: c_int,
     ) {
-        if (format, kind) != (NHWC, FLOAT) {
-            return wrong(&format!("a filter of format {format}, type {kind}"));
+        if format != NHWC {
+            return wrong(&format!("a filter of format {format}"));
         }
-        let all = sizes([k, c, h, w])?;
+        let all = (kind(of)?, sizes([k, c, h, w])?);
         set(made, |thing| match thing {
-            Thing::Filter(sizes) => {
-                *sizes = Some(all);
+            Thing::Filter(filter) => {
+                *filter = Some(all);
                 true
             }
             _ => false,
@@ -122,9 +122,9 @@ api! {
 
     fn cudnnSetConvolution2dDescriptor(
         made: usize, pad_h: c_int, pad_w: c_int, u: c_int, v: c_int, dilation_h: c_int,
-        dilation_w: c_int, mode: c_int, kind: c_int,
+        dilation_w: c_int, mode: c_int, sums: c_int,
     ) {
-        let said = (dilation_h, dilation_w, mode, kind);
+        let said = (dilation_h, dilation_w, mode, sums);
         if said != (1, 1, CROSS_CORRELATION, FLOAT) || pad_h < 0 || pad_w < 0 {
             return wrong(&format!("a convolution of {said:?}, padded by {pad_h}, {pad_w}"));
         }
@@ -202,7 +202,7 @@ api! {
         handle: usize, x: usize, w: usize, conv: usize, y: usize, algorithm: c_int, bytes: *mut usize,
     ) {
         stream(handle)?;
-        *bytes = workspace_bytes(&problem_of(x, w, conv, y)?, Pass::Forward, algorithm);
+        *bytes = workspace_bytes(&problem_of(x, w, conv, y)?.0, Pass::Forward, algorithm);
         Ok(())
     }
 
@@ -210,7 +210,7 @@ api! {
         handle: usize, w: usize, dy: usize, conv: usize, dx: usize, algorithm: c_int, bytes: *mut usize,
     ) {
         stream(handle)?;
-        *bytes = workspace_bytes(&problem_of(dx, w, conv, dy)?, Pass::Data, algorithm);
+        *bytes = workspace_bytes(&problem_of(dx, w, conv, dy)?.0, Pass::Data, algorithm);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ api! {
         handle: usize, x: usize, dy: usize, conv: usize, dw: usize, algorithm: c_int, bytes: *mut usize,
     ) {
         stream(handle)?;
-        *bytes = workspace_bytes(&problem_of(x, dw, conv, dy)?, Pass::Weight, algorithm);
+        *bytes = workspace_bytes(&problem_of(x, dw, conv, dy)?.0, Pass::Weight, algorithm);
         Ok(())
     }
 
@@ -264,6 +264,8 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     struct Said {
         format: c_int,
+        /// Of `x`, `w` and `y`.
+        kinds: [c_int; 3],
         groups: c_int,
         math: c_int,
         kernels: c_int,
@@ -276,6 +278,7 @@ mod tests {
 
     const RIGHT: Said = Said {
         format: NHWC,
+        kinds: [0; 3],
         groups: 2,
         math: 3,
         kernels: 2,
@@ -308,9 +311,9 @@ mod tests {
                 cudnnCreateTensorDescriptor(&raw mut y),
                 cudnnCreateFilterDescriptor(&raw mut w),
                 cudnnCreateConvolutionDescriptor(&raw mut conv),
-                cudnnSetTensor4dDescriptor(x, said.format, 0, 2, 4, 3, 3),
-                cudnnSetTensor4dDescriptor(y, NHWC, 0, 2, 2, said.out, said.out),
-                cudnnSetFilter4dDescriptor(w, 0, NHWC, said.kernels, 2, 3, 3),
+                cudnnSetTensor4dDescriptor(x, said.format, said.kinds[0], 2, 4, 3, 3),
+                cudnnSetTensor4dDescriptor(y, NHWC, said.kinds[2], 2, 2, said.out, said.out),
+                cudnnSetFilter4dDescriptor(w, said.kinds[1], NHWC, said.kernels, 2, 3, 3),
                 cudnnSetConvolution2dDescriptor(conv, 1, 1, 1, 1, 1, 1, 1, 0),
                 cudnnSetConvolutionGroupCount(conv, said.groups),
                 cudnnSetConvolutionMathType(conv, said.math),
@@ -346,11 +349,20 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_said_wrongly_is_refused() {
-        assert_eq!(forward(RIGHT), 0);
+        let halves = |kind| Said { kinds: [kind; 3], math: 1, ..RIGHT };
+        for right in [RIGHT, Said { math: 0, ..RIGHT }, halves(2), halves(9)] {
+            assert_eq!(forward(right), 0, "{right:?}");
+        }
         for wrong in [
             Said { format: 0, ..RIGHT },
+            Said { kinds: [0, 0, 2], ..RIGHT },
+            Said { kinds: [0, 2, 0], ..RIGHT },
+            Said { kinds: [2, 9, 9], ..halves(9) },
+            Said { kinds: [1; 3], ..RIGHT },
+            Said { math: 3, ..halves(2) },
             Said { groups: 1, ..RIGHT },
-            Said { math: 0, ..RIGHT },
+            Said { math: 1, ..RIGHT },
+            Said { math: 2, ..RIGHT },
             Said { kernels: 3, ..RIGHT },
             Said { out: 4, ..RIGHT },
             Said { algorithm: 7, ..RIGHT },

@@ -4,6 +4,7 @@
 use crate::{
     api_device::api,
     context::{bound, current},
+    kind::{Kind, cut_to_tf32},
     operands::{Operand, apart},
     settings::settings,
     status::{Status, tell},
@@ -21,9 +22,12 @@ const NOT_INITIALIZED: Status = 1;
 const INVALID_VALUE: Status = 7;
 /// `CUBLAS_STATUS_NOT_SUPPORTED`.
 const NOT_SUPPORTED: Status = 15;
-const FLOAT: c_int = 0;
-const FLOAT_PEDANTIC: c_int = 69;
+const IN_FLOAT: c_int = 68;
+const IN_FLOAT_PEDANTIC: c_int = 69;
+const IN_FLOAT_OF_TF32: c_int = 77;
+const DEFAULT_MATH: c_int = 0;
 const PEDANTIC_MATH: c_int = 2;
+const WHOLE_SUMS_MATH: c_int = 16;
 const GEMM_DEFAULT: c_int = -1;
 /// Less would be too little on some GPUs.
 const WORKSPACE_BYTES_MIN: usize = 32 << 20;
@@ -58,6 +62,44 @@ fn set(number: usize, change: impl FnOnce(&mut Handle)) -> Result<(), Status> {
     }
 }
 
+/// `CUDA_R_32F`, `CUDA_R_16F` and `CUDA_R_16BF`.
+fn kind(number: c_int) -> Result<Kind, Status> {
+    match number {
+        0 => Ok(Kind::Float),
+        2 => Ok(Kind::Half),
+        14 => Ok(Kind::Bfloat),
+        _ => wrong(&format!("numbers of type {number}")),
+    }
+}
+
+/// What is multiplied, and how, as a call and its handle say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Numbers {
+    factors: Kind,
+    result: Kind,
+    sums: c_int,
+}
+
+impl Numbers {
+    /// Whether this is something that is meant, with the handle's arithmetic: floats as they are, or as tf32;
+    /// halves as they are, summed as floats.
+    const fn meant(self, math: c_int) -> bool {
+        match (self.factors, self.result) {
+            (Kind::Float, Kind::Float) => {
+                matches!(
+                    (self.sums, math),
+                    (IN_FLOAT_PEDANTIC, PEDANTIC_MATH) | (IN_FLOAT_OF_TF32, DEFAULT_MATH)
+                )
+            }
+            (Kind::Half, Kind::Half | Kind::Float)
+            | (Kind::Bfloat, Kind::Bfloat | Kind::Float) => {
+                matches!((self.sums, math), (IN_FLOAT, WHOLE_SUMS_MATH))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// `c (+)= f(a) b`, where `f` turns `a` over or does not.
 #[derive(Debug, Clone, Copy)]
 struct Product {
@@ -70,7 +112,7 @@ struct Product {
 }
 
 impl Product {
-    /// Floats from the first to the last of each matrix.
+    /// Numbers from the first to the last of each matrix.
     fn lens(&self) -> [usize; 3] {
         let [a, b, c] = self.pitches;
         let len = |rows: usize, columns: usize, pitch: usize| (columns - 1) * pitch + rows;
@@ -106,7 +148,7 @@ impl Product {
             for (row, sum) in sums.into_iter().enumerate() {
                 c.change(column * c_pitch + row, |before| {
                     let before = if beta == 0.0 { 0.0 } else { f64::from(beta * before) };
-                    (factor * sum + before) as f32
+                    factor * sum + before
                 });
             }
         }
@@ -114,7 +156,7 @@ impl Product {
 }
 
 fn multiply(
-    number: usize, product: Product, at: [usize; 3], [alpha, beta]: [f32; 2],
+    number: usize, numbers: Numbers, product: Product, at: [usize; 3], [alpha, beta]: [f32; 2],
 ) -> Result<(), Status> {
     let handle = handles().get(&number).copied();
     let Some(Handle { device, stream: Some(stream), workspace: Some(workspace), math }) =
@@ -122,20 +164,20 @@ fn multiply(
     else {
         return wrong(&format!("no stream or no workspace: {handle:?}"));
     };
-    if bound().is_none_or(|context| context.device != device) || math != PEDANTIC_MATH {
-        return wrong("another GPU's context is bound, or factors would be rounded");
+    if bound().is_none_or(|context| context.device != device) || !numbers.meant(math) {
+        return wrong(&format!("another GPU's context is bound, or {numbers:?} by {math}"));
     }
     if !product.pitches_fit() || alpha != 1.0 || (beta != 0.0 && beta != 1.0) {
         return wrong(&format!("{product:?}, factors {alpha} and {beta}"));
     }
     let [a, b, c] = product.lens();
     let operands = [
-        Operand::floats(at[0], a),
-        Operand::floats(at[1], b),
-        Operand::floats(at[2], c),
+        Operand::of(numbers.factors, at[0], a),
+        Operand::of(numbers.factors, at[1], b),
+        Operand::of(numbers.result, at[2], c),
         workspace,
     ];
-    if let Err(why) = apart(stream.context, &operands) {
+    if let Err(why) = apart(stream.context, &operands, numbers.factors.bytes()) {
         return wrong(&why);
     }
     let fault = settings().fault("gemm");
@@ -146,7 +188,12 @@ fn multiply(
     stream.push(Arc::new(move || {
         room.spoil();
         let factor = if fault == Some("wrong") { 1.01 } else { 1.0 };
-        product.solve(&a.read(), &b.read(), &c, factor, beta);
+        let [a, b] = [a, b].map(|operand| {
+            let read = operand.read();
+            let cut = numbers.sums == IN_FLOAT_OF_TF32;
+            if cut { read.into_iter().map(cut_to_tf32).collect() } else { read }
+        });
+        product.solve(&a, &b, &c, factor, beta);
         0
     }));
     Ok(())
@@ -199,7 +246,7 @@ api! {
         if bytes < WORKSPACE_BYTES_MIN {
             return wrong(&format!("a workspace of {bytes} bytes"));
         }
-        set(handle, |handle| handle.workspace = Some(Operand { first, bytes }))
+        set(handle, |handle| handle.workspace = Some(Operand::room(first, bytes)))
     }
 
     fn cublasSetMathMode(handle: usize, math: c_int) {
@@ -212,17 +259,17 @@ api! {
         b_pitch: c_int, beta: *const f32, c: usize, c_kind: c_int, c_pitch: c_int, sums: c_int,
         algorithm: c_int,
     ) {
-        let said = (a_kind, b_kind, c_kind, sums, algorithm);
-        if said != (FLOAT, FLOAT, FLOAT, FLOAT_PEDANTIC, GEMM_DEFAULT) {
-            return wrong(&format!("types and algorithm {said:?}"));
+        if a_kind != b_kind || algorithm != GEMM_DEFAULT {
+            return wrong(&format!("types {a_kind} and {b_kind}, algorithm {algorithm}"));
         }
+        let numbers = Numbers { factors: kind(a_kind)?, result: kind(c_kind)?, sums };
         if !(0..=1).contains(&turn_a) || turn_b != 0 || [m, n, terms].iter().any(|size| *size < 1) {
             return wrong(&format!("{m} by {n} sums of {terms}, turned {turn_a}, {turn_b}"));
         }
         let [m, n, terms] = [m, n, terms].map(|size| size as usize);
         let pitches = [a_pitch, b_pitch, c_pitch].map(|pitch| pitch as usize);
         let product = Product { turned: turn_a == 1, m, n, terms, pitches };
-        multiply(handle, product, [a, b, c], [*alpha, *beta])
+        multiply(handle, numbers, product, [a, b, c], [*alpha, *beta])
     }
 }
 
@@ -241,14 +288,23 @@ mod tests {
     struct Said {
         stream_last: bool,
         math: c_int,
+        /// Of `a`, `b` and `c`.
+        kinds: [c_int; 3],
         sums: c_int,
         pitch: c_int,
         beta: f32,
         b_from_a: bool,
     }
 
-    const RIGHT: Said =
-        Said { stream_last: false, math: 2, sums: 69, pitch: 5, beta: 0.0, b_from_a: false };
+    const RIGHT: Said = Said {
+        stream_last: false,
+        math: 2,
+        kinds: [0; 3],
+        sums: 69,
+        pitch: 5,
+        beta: 0.0,
+        b_from_a: false,
+    };
 
     /// The status of the first call that does not succeed, or 0; and what was made.
     fn multiply(said: Said) -> (Status, Vec<f32>) {
@@ -257,8 +313,9 @@ mod tests {
         let (a, b, c) = (memory(4 * 18), memory(4 * 6), memory(4 * 8));
         let room = memory(WORKSPACE_BYTES_MIN);
         // Weights 0, 1, 2 .. 17, and inputs 1, 2 .. 6.
-        (0..18).for_each(|i| Operand::floats(a, 18).change(i, |_| i as f32));
-        (0..6).for_each(|i| Operand::floats(b, 6).change(i, |_| 1.0 + i as f32));
+        let [of_a, of_b, of_c] = said.kinds.map(|number| kind(number).unwrap_or(Kind::Float));
+        (0..18).for_each(|i| Operand::of(of_a, a, 18).change(i, |_| f64::from(i as u8)));
+        (0..6).for_each(|i| Operand::of(of_b, b, 6).change(i, |_| f64::from(1 + i as u8)));
         let b = if said.b_from_a { a } else { b };
         let (alpha, beta) = (1.0, said.beta);
         // SAFETY: pointers to locals, and handles as they were handed out.
@@ -281,14 +338,14 @@ mod tests {
                     3,
                     &raw const alpha,
                     a,
-                    0,
+                    said.kinds[0],
                     said.pitch,
                     b,
-                    0,
+                    said.kinds[1],
                     3,
                     &raw const beta,
                     c,
-                    0,
+                    said.kinds[2],
                     4,
                     said.sums,
                     -1,
@@ -297,7 +354,7 @@ mod tests {
             ]
         };
         let first = all.into_iter().find(|status| *status != 0).unwrap_or(0);
-        (first, Operand::floats(c, 8).read())
+        (first, Operand::of(of_c, c, 8).read())
     }
 
     #[test]
@@ -306,10 +363,25 @@ mod tests {
             (0..3).map(|c| ((5 * k + c) * (3 * i + c + 1)) as f32).sum::<f32>()
         };
         let wanted: Vec<f32> = (0..8).map(|at| row(at / 4, at % 4)).collect();
-        assert_eq!(multiply(RIGHT), (0, wanted));
+        let halves = |kinds| Said { math: 16, kinds, sums: 68, ..RIGHT };
+        let tf32 = Said { math: 0, sums: 77, ..RIGHT };
+        for right in [RIGHT, tf32, halves([2, 2, 0]), halves([14, 14, 0])] {
+            assert_eq!(multiply(right), (0, wanted.clone()), "{right:?}");
+        }
+        for (kind, of) in [(2, Kind::Half), (14, Kind::Bfloat)] {
+            let rounded = wanted.iter().map(|sum| of.widen(of.round(f64::from(*sum))));
+            assert_eq!(multiply(halves([kind; 3])), (0, rounded.collect()));
+        }
         for wrong in [
-            Said { stream_last: true, ..RIGHT },
+            halves([2, 2, 14]),
+            halves([2, 14, 2]),
+            halves([0; 3]),
+            Said { math: 0, ..halves([2; 3]) },
+            Said { sums: 64, ..halves([2; 3]) },
+            Said { kinds: [0, 0, 2], ..RIGHT },
             Said { math: 0, ..RIGHT },
+            Said { sums: 77, ..RIGHT },
+            Said { stream_last: true, ..RIGHT },
             Said { sums: 68, ..RIGHT },
             Said { pitch: 2, ..RIGHT },
             Said { pitch: 6, ..RIGHT },

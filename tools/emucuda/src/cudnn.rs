@@ -4,7 +4,8 @@
 use crate::{
     context::bound,
     convolution::{Pass, Problem},
-    operands::{Operand, apart, put},
+    kind::{Kind, cut_to_tf32},
+    operands::{ALIGNMENT, Operand, apart, put},
     settings::settings,
     status::{Status, tell},
     stream::Stream,
@@ -24,15 +25,17 @@ pub(crate) const NOT_SUPPORTED: Status = 3000;
 pub(crate) const FLOAT: c_int = 0;
 pub(crate) const NHWC: c_int = 1;
 pub(crate) const CROSS_CORRELATION: c_int = 1;
-const FMA_MATH: c_int = 3;
+const DEFAULT_MATH: c_int = 0;
 const TENSOR_OP_MATH: c_int = 1;
+const CONVERTING_MATH: c_int = 2;
+const FMA_MATH: c_int = 3;
 
 /// What the library has made for its caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Thing {
     Handle { device: usize, stream: Option<&'static Stream> },
-    Tensor(Option<[usize; 4]>),
-    Filter(Option<[usize; 4]>),
+    Tensor(Option<(Kind, [usize; 4])>),
+    Filter(Option<(Kind, [usize; 4])>),
     Convolution(Option<Convolution>),
 }
 
@@ -71,6 +74,16 @@ pub(crate) fn sizes(numbers: [c_int; 4]) -> Result<[usize; 4], Status> {
     }
 }
 
+/// `CUDNN_DATA_FLOAT`, `CUDNN_DATA_HALF` and `CUDNN_DATA_BFLOAT16`.
+pub(crate) fn kind(number: c_int) -> Result<Kind, Status> {
+    match number {
+        FLOAT => Ok(Kind::Float),
+        2 => Ok(Kind::Half),
+        9 => Ok(Kind::Bfloat),
+        _ => wrong(&format!("numbers of type {number}")),
+    }
+}
+
 pub(crate) fn set(
     number: usize, change: impl FnOnce(&mut Thing) -> bool,
 ) -> Result<(), Status> {
@@ -97,41 +110,79 @@ pub(crate) fn stream(handle: usize) -> Result<&'static Stream, Status> {
     stream.map_or_else(|| wrong("no stream was set"), Ok)
 }
 
-/// The shapes that descriptors say, and the arithmetic.
-pub(crate) fn problem(x: usize, w: usize, conv: usize) -> Result<(Problem, c_int), Status> {
+/// What is multiplied, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    kind: Kind,
+    math: c_int,
+}
+
+impl Numbers {
+    /// Whether factors are rounded, and how, is what the caller means to have: floats as they are, or as tf32;
+    /// halves as they are, by tensor cores.
+    const fn meant(self) -> bool {
+        matches!(
+            (self.kind, self.math),
+            (Kind::Float, FMA_MATH | DEFAULT_MATH)
+                | (Kind::Half | Kind::Bfloat, TENSOR_OP_MATH)
+        )
+    }
+
+    const fn are_tf32(self) -> bool {
+        matches!((self.kind, self.math), (Kind::Float, DEFAULT_MATH))
+    }
+
+    /// The arithmetic that algorithms are told with: as it was asked for, and with more rounding than that.
+    const fn told(self) -> [c_int; 2] {
+        if self.math == FMA_MATH {
+            [FMA_MATH, TENSOR_OP_MATH]
+        } else {
+            [TENSOR_OP_MATH, CONVERTING_MATH]
+        }
+    }
+}
+
+/// The shapes that descriptors say, and the numbers.
+pub(crate) fn problem(x: usize, w: usize, conv: usize) -> Result<(Problem, Numbers), Status> {
     let things = things();
     let [x, w, conv] = [x, w, conv].map(|number| things.get(&number).copied());
     let (
-        Some(Thing::Tensor(Some([images, channels, height, width]))),
-        Some(Thing::Filter(Some([kernels, seen, rows, columns]))),
+        Some(Thing::Tensor(Some((kind, [images, channels, height, width])))),
+        Some(Thing::Filter(Some((kind_of_w, [kernels, seen, rows, columns])))),
         Some(Thing::Convolution(Some(Convolution { pad, stride, groups, math }))),
     ) = (x, w, conv)
     else {
         return wrong(&format!("descriptors {x:?}, {w:?}, {conv:?}"));
     };
-    if channels != seen * groups || kernels % groups != 0 {
+    if channels != seen * groups || kernels % groups != 0 || kind != kind_of_w {
         return wrong(&format!(
-            "{channels} channels and {kernels} kernels of {seen} in {groups} groups"
+            "{channels} channels, {kind:?}, and {kernels} kernels of {seen}, {kind_of_w:?}, in {groups} groups"
         ));
     }
     let window = [rows, columns];
     Ok((
         Problem { images, channels, height, width, kernels, window, pad, stride, groups },
-        math,
+        Numbers { kind, math },
     ))
 }
 
 /// The problem of a pass whose output is to be `y`.
-pub(crate) fn problem_of(x: usize, w: usize, conv: usize, y: usize) -> Result<Problem, Status> {
-    let (problem, math) = problem(x, w, conv)?;
+pub(crate) fn problem_of(
+    x: usize, w: usize, conv: usize, y: usize,
+) -> Result<(Problem, Numbers), Status> {
+    let (problem, numbers) = problem(x, w, conv)?;
     let y = things().get(&y).copied();
     let [height, width] = problem.out();
-    let wanted = [problem.images, problem.kernels, height, width];
+    let wanted = (numbers.kind, [problem.images, problem.kernels, height, width]);
     match y {
         Some(Thing::Tensor(Some(found))) if found == wanted => {}
         _ => return wrong(&format!("an output {y:?} of {problem:?}")),
     }
-    if math == FMA_MATH { Ok(problem) } else { wrong("factors would be rounded") }
+    if numbers.meant() {
+        Ok((problem, numbers))
+    } else {
+        wrong(&format!("{numbers:?}: factors would be rounded, or tensor cores not used"))
+    }
 }
 
 /// `cudnnConvolution*AlgoPerf_t`.
@@ -147,18 +198,15 @@ pub(crate) struct Perf {
     reserved: [c_int; 3],
 }
 
-/// The algorithms of a pass, fastest first: number, whether it always gives the same bits, arithmetic.
-/// First come those that are not to be taken.
-const fn algorithms(pass: Pass) -> &'static [(c_int, bool, c_int)] {
+/// The algorithms of a pass, fastest first: number, whether it always gives the same bits, and rounds no more than
+/// it was asked to. First come those that are not to be taken.
+const fn algorithms(pass: Pass) -> &'static [(c_int, bool, bool)] {
     match pass {
-        Pass::Forward => &[
-            (1, true, TENSOR_OP_MATH),
-            (7, false, FMA_MATH),
-            (1, true, FMA_MATH),
-            (0, true, FMA_MATH),
-        ],
-        Pass::Data => &[(0, false, FMA_MATH), (1, true, FMA_MATH)],
-        Pass::Weight => &[(0, false, FMA_MATH), (3, false, FMA_MATH), (1, true, FMA_MATH)],
+        Pass::Forward => {
+            &[(1, true, false), (7, false, true), (1, true, true), (0, true, true)]
+        }
+        Pass::Data => &[(0, false, true), (1, true, true)],
+        Pass::Weight => &[(0, false, true), (3, false, true), (1, true, true)],
     }
 }
 
@@ -175,7 +223,7 @@ pub(crate) fn workspace_bytes(problem: &Problem, pass: Pass, algorithm: c_int) -
 fn known(pass: Pass, algorithm: c_int) -> bool {
     algorithms(pass)
         .iter()
-        .any(|(number, always, math)| *number == algorithm && *always && *math == FMA_MATH)
+        .any(|(number, always, as_asked)| *number == algorithm && *always && *as_asked)
 }
 
 /// Tells the algorithms of a pass.
@@ -183,19 +231,21 @@ fn known(pass: Pass, algorithm: c_int) -> bool {
 /// # Safety
 /// There is room for a number, and for `room` results.
 pub(crate) unsafe fn choose(
-    problem: &Problem, pass: Pass, room: c_int, count: *mut c_int, found: *mut Perf,
+    (problem, numbers): &(Problem, Numbers), pass: Pass, room: c_int, count: *mut c_int,
+    found: *mut Perf,
 ) {
+    let [as_asked, rounded] = numbers.told();
     let none = settings().fault(pass.name()) == Some("none");
     let all = if none { &[] } else { algorithms(pass) };
     let all = &all[..all.len().min(room as usize)];
-    for (i, (algorithm, always, math)) in all.iter().enumerate() {
+    for (i, (algorithm, always, plain)) in all.iter().enumerate() {
         let perf = Perf {
             algorithm: *algorithm,
             status: 0,
             time_ms: -1.0,
             bytes: workspace_bytes(problem, pass, *algorithm),
             determinism: (*always).into(),
-            math: *math,
+            math: if *plain { as_asked } else { rounded },
             reserved: [0; 3],
         };
         // SAFETY: there is room for as many, as the caller says.
@@ -217,7 +267,7 @@ pub(crate) struct Given {
 
 /// Puts a pass on the handle's stream.
 pub(crate) fn run(
-    handle: usize, problem: Problem, pass: Pass, given: &Given,
+    handle: usize, (problem, numbers): (Problem, Numbers), pass: Pass, given: &Given,
 ) -> Result<(), Status> {
     let stream = stream(handle)?;
     let [x, w, y] = problem.lens();
@@ -237,12 +287,12 @@ pub(crate) fn run(
         return wrong(&format!("factors {alpha} and {beta}"));
     }
     let operands = [
-        Operand::floats(at[0], first),
-        Operand::floats(at[1], second),
-        Operand::floats(at[2], result),
-        Operand { first: workspace, bytes },
+        Operand::of(numbers.kind, at[0], first),
+        Operand::of(numbers.kind, at[1], second),
+        Operand::of(numbers.kind, at[2], result),
+        Operand::room(workspace, bytes),
     ];
-    if let Err(why) = apart(stream.context, &operands) {
+    if let Err(why) = apart(stream.context, &operands, ALIGNMENT) {
         return wrong(&why);
     }
     let fault = settings().fault(pass.name());
@@ -252,7 +302,10 @@ pub(crate) fn run(
     let [first, second, result, room] = operands;
     stream.push(Arc::new(move || {
         room.spoil();
-        let (first, second) = (first.read(), second.read());
+        let [first, second] = [first, second].map(|operand| {
+            let read = operand.read();
+            if numbers.are_tf32() { read.into_iter().map(cut_to_tf32).collect() } else { read }
+        });
         let sums = problem.solve(pass, [&first, &second]);
         let factor = if fault == Some("wrong") { 1.01 } else { 1.0 };
         put(&result, &sums, factor, beta);

@@ -46,6 +46,7 @@ mod api_device;
 mod api_memory;
 mod api_stream;
 mod api_module;
+mod kind;
 mod operands;
 mod convolution;
 mod cudnn;

@@ -21,6 +21,8 @@ pub(in crate::cuda) enum Call {
         operands: [Ptr; 3],
         /// Add to what is there.
         accumulate: bool,
+        /// The result is `f32`, whatever was multiplied.
+        wide: bool,
     },
     /// Rows, of which each memory has its own pitch.
     Rows {
@@ -64,8 +66,8 @@ impl Libraries {
     /// Puts a call on the stream that the libraries were opened with.
     pub(in crate::cuda) fn make(&self, stream: &Stream, call: &Call) -> Result<(), Refused> {
         match *call {
-            Call::Product { plan, operands, accumulate, .. } => {
-                self.product(plan, operands, accumulate).map_err(Refused::Library)
+            Call::Product { plan, operands, accumulate, wide, .. } => {
+                self.product(plan, operands, (accumulate, wide)).map_err(Refused::Library)
             }
             Call::Rows { from, to, bytes, rows } => {
                 let copy = sys::CUDA_MEMCPY2D {
@@ -94,14 +96,16 @@ impl Libraries {
         }
     }
 
-    fn product(&self, plan: usize, operands: [Ptr; 3], accumulate: bool) -> Result<(), String> {
+    fn product(
+        &self, plan: usize, operands: [Ptr; 3], (accumulate, wide): (bool, bool),
+    ) -> Result<(), String> {
         match (&self.plans[plan], &self.cudnn, &self.cublas) {
             (Planned::Conv { plan, .. }, Some(cudnn), _) => {
                 let room = self.room.as_ref().expect("as long as there are plans");
                 cudnn.run(plan, operands, accumulate, room.workspace())
             }
             (Planned::Linear { op, n, pass }, _, Some(cublas)) => {
-                cublas.run(op, *n, *pass, operands, accumulate)
+                cublas.run(op, *n, *pass, operands, (accumulate, wide))
             }
             _ => unreachable!("plans are made by what is there"),
         }

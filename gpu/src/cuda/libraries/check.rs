@@ -3,6 +3,7 @@
 use super::{Call, Refused, product::Product, shapes::in_order};
 use crate::{
     cuda::{
+        Numbers,
         board::Cuda,
         launch::{Ptr, StepParams},
         memory::Memory,
@@ -18,9 +19,18 @@ use crate::{
 };
 use cudarc::driver::result;
 
-/// How far results may lie apart, relative to their norm: sums of up to 400,000 terms in single precision,
-/// in another order.
-const APART_MAX: f64 = 1e-4;
+/// How far results of these may lie apart, relative to their norm.
+const fn apart_max(numbers: Numbers) -> f64 {
+    match numbers {
+        // Sums of up to 400,000 terms in single precision, in another order.
+        Numbers::F32 => 1e-4,
+        // A factor that is cut to tf32, as tensor cores read it, is off by 2^-10 at most; ours are rounded.
+        Numbers::Tf32 => 1.0 / 512.0,
+        // Sums that lie near a tie are rounded to either side.
+        Numbers::Bf16 => 1.0 / 256.0,
+        Numbers::F16 => 1.0 / 2048.0,
+    }
+}
 /// Times that a way is timed: the first launch of a graph takes longer.
 const TIMES: usize = 5;
 /// Made-up numbers repeat after so many: a prime, so that no row is another's.
@@ -81,10 +91,7 @@ impl Cuda {
         self.forget_graphs(); // of operands that are no more
         let [first, second, result] = in_order(product.pass(), product.lens(n));
         let numbers = self.numbers;
-        let sum_bytes = match product.pass() {
-            Pass::BackwardWeight => size_of::<f32>(),
-            _ => numbers.bytes(),
-        };
+        let result_bytes = result * size_of::<f32>(); // halves take less
         let copied = product.is_step() && numbers.copies_weights();
         Ok(Bed {
             product: *product,
@@ -94,30 +101,49 @@ impl Cuda {
                 self.filled(&numbers.narrow(&noise(1, first)))?,
                 self.filled(&numbers.narrow(&noise(2, second)))?,
             ],
-            results: [self.unwritten(result * sum_bytes)?, self.unwritten(result * sum_bytes)?],
+            results: [self.unwritten(result_bytes)?, self.unwritten(result_bytes)?],
             copy: copied.then(|| self.unwritten(result * numbers.bytes())).transpose()?,
             params: self.filled(bytemuck::bytes_of(&StepParams::new(STEP.rate, 0, n)))?,
         })
     }
 
     /// The call that the plan which was made last is.
-    fn last_plan(&self, bed: &Bed, accumulate: bool) -> Call {
+    fn last_plan(&self, bed: &Bed, accumulate: bool, wide: bool) -> Call {
         let [first, second] = bed.factors.each_ref().map(Memory::ptr);
         Call::Product {
             library: bed.product.library(),
             plan: self.libraries.plans.len() - 1,
             operands: [first, second, bed.results[0].ptr()],
             accumulate,
+            wide,
         }
     }
 
     /// Holds what the plan that was made last makes to what our kernel does.
     pub(super) fn try_last_plan(&mut self, bed: &Bed) -> Result<(), String> {
-        let (pass, library) = (bed.product.pass(), bed.product.library());
+        let library = bed.product.library();
+        for wide in bed.product.widths(self.numbers) {
+            self.make_both(bed, *wide)?;
+            let numbers = if *wide || bed.product.pass() == Pass::BackwardWeight {
+                Numbers::F32
+            } else {
+                self.numbers
+            };
+            let apart = self.results_apart(bed, numbers);
+            if apart > apart_max(self.numbers) && !self.has_failed() {
+                return Err(format!("{library} makes {apart:.1e} of something else"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the product by both.
+    fn make_both(&mut self, bed: &Bed, wide: bool) -> Result<(), String> {
+        let library = bed.product.library();
         // Where the sums are added to what there is, too.
-        let ways = if pass == Pass::Forward { 2 } else { 1 };
+        let ways = if bed.product.pass() == Pass::Forward { 2 } else { 1 };
         for accumulate in [false, true].into_iter().take(ways) {
-            let call = self.last_plan(bed, accumulate);
+            let call = self.last_plan(bed, accumulate, wide);
             match self.libraries.make(&self.queues.compute, &call) {
                 Ok(()) => {}
                 Err(Refused::Library(why)) => return Err(format!("{library} refused: {why}")),
@@ -125,35 +151,37 @@ impl Cuda {
                     self.keep("trying a library", Err::<(), _>(error));
                 }
             }
-            self.make_ourselves(bed, None, accumulate);
+            self.make_ourselves(bed, None, accumulate, wide);
         }
         self.flush();
+        Ok(())
+    }
+
+    /// How far both results of a bed lie apart, which are these.
+    fn results_apart(&mut self, bed: &Bed, numbers: Numbers) -> f64 {
         // Images are alike: the first and the last one will do. Of weights there is one set.
         let result = bed.len();
-        let len = if pass == Pass::BackwardWeight { result } else { result / bed.n };
+        let whole = bed.product.pass() == Pass::BackwardWeight;
+        let len = if whole { result } else { result / bed.n };
         let mut worst = 0.0_f64;
         for at in [0, result - len] {
-            let [found, wanted] = bed
-                .results
-                .each_ref()
-                .map(|memory| self.read_floats(memory.ptr().offset::<f32>(at), len));
+            let [found, wanted] = bed.results.each_ref().map(|memory| {
+                self.read(memory.ptr().offset::<u8>(at * numbers.bytes()), numbers, len)
+            });
             worst = worst.max(apart(&found, &wanted));
         }
-        if worst > APART_MAX && !self.has_failed() {
-            return Err(format!("{library} makes {worst:.1e} of something else"));
-        }
-        Ok(())
+        worst
     }
 
     /// What the plan that was made last takes, in ms.
     pub(super) fn time_last_plan(&mut self, bed: &Bed) -> f64 {
-        let call = self.last_plan(bed, false);
+        let call = self.last_plan(bed, false, false);
         self.time(|gpu| gpu.call(call))
     }
 
     /// What our own kernel takes by this tile, in ms.
     pub(super) fn time_ourselves(&mut self, bed: &Bed, tile: Option<Tile>) -> f64 {
-        self.time(|gpu| gpu.make_ourselves(bed, tile, false))
+        self.time(|gpu| gpu.make_ourselves(bed, tile, false, false))
     }
 
     /// What it takes, in ms, of several times the shortest; no time at all after a failure.
@@ -175,11 +203,12 @@ impl Cuda {
     }
 
     /// Asks our own kernel for the product.
-    fn make_ourselves(&mut self, bed: &Bed, tile: Option<Tile>, accumulate: bool) {
+    fn make_ourselves(&mut self, bed: &Bed, tile: Option<Tile>, accumulate: bool, wide: bool) {
         let (n, by) = (bed.n, Tiled { numbers: self.numbers, tile });
         let [first, second] = bed.factors.each_ref().map(Memory::ptr);
         let [of_library, result] = bed.results.each_ref().map(Memory::ptr);
-        let (to, room) = (Epilogue { accumulate, ..Epilogue::plain(result) }, self.workspace());
+        let to = Epilogue { accumulate, wide, ..Epilogue::plain(result) };
+        let room = self.workspace();
         let params = bed.params.ptr();
         let sink = &mut |launch| self.launch(&launch);
         let x = conv::cuda::Input::Activations(first);
@@ -228,17 +257,19 @@ impl Cuda {
         Ok(memory)
     }
 
-    /// Waits for all that was asked, and copies from the GPU; zeros after a failure.
-    fn read_floats(&mut self, from: Ptr, len: usize) -> Vec<f32> {
-        let mut values = vec![0.0; len];
+    /// Waits for all that was asked, and copies numbers from the GPU; zeros after a failure.
+    fn read(&mut self, from: Ptr, numbers: Numbers, len: usize) -> Vec<f32> {
+        let mut bytes = vec![0_u8; len * numbers.bytes()];
         if !self.has_failed() {
             let stream = &self.queues.compute;
-            // SAFETY: memory of as many floats; both stay until the stream was waited for.
+            // SAFETY: memory of as many numbers; both stay until the stream was waited for.
             let copied =
-                unsafe { result::memcpy_dtoh_async(&mut values, from.0, stream.handle()) };
+                unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream.handle()) };
             let copied = copied.and_then(|()| stream.synchronize());
             self.keep("copying from the GPU", copied);
         }
+        let mut values = vec![0.0; len];
+        numbers.widen(&bytes, &mut values);
         values
     }
 }

@@ -1,8 +1,9 @@
-//! cuBLAS's products of matrices, for the linear layers: `f32` in memory and in the multipliers.
+//! cuBLAS's products of matrices, for the linear layers: of one kind of numbers, summed in `f32`.
 
 use super::load::{Loaded, Opaque, Status, functions};
 use crate::{
     cuda::{
+        Numbers,
         context::{Context, Stream},
         launch::{Ptr, int},
         memory::Memory,
@@ -22,10 +23,22 @@ const AS_IT_IS: c_int = 0;
 const TRANSPOSED: c_int = 1;
 /// `CUDA_R_32F`.
 const FLOAT: c_int = 0;
+/// `CUDA_R_16F`.
+const HALF: c_int = 2;
+/// `CUDA_R_16BF`.
+const BFLOAT16: c_int = 14;
+/// `CUBLAS_COMPUTE_32F`: of halves, whose products are then exact.
+const IN_FLOAT: c_int = 68;
 /// `CUBLAS_COMPUTE_32F_PEDANTIC`: no tensor cores, whose factors are rounded.
-const FLOAT_PEDANTIC: c_int = 69;
-/// `CUBLAS_PEDANTIC_MATH`: the same, for all that does not say it.
+const IN_FLOAT_PEDANTIC: c_int = 69;
+/// `CUBLAS_COMPUTE_32F_FAST_TF32`: tensor cores, which round floats to tf32.
+const IN_FLOAT_OF_TF32: c_int = 77;
+/// `CUBLAS_DEFAULT_MATH`.
+const DEFAULT_MATH: c_int = 0;
+/// `CUBLAS_PEDANTIC_MATH`: as `IN_FLOAT_PEDANTIC`, for all that does not say it.
 const PEDANTIC_MATH: c_int = 2;
+/// `CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION`: parts of sums stay `f32` until they are added up.
+const WHOLE_SUMS_MATH: c_int = 16;
 /// `CUBLAS_GEMM_DEFAULT`: of the algorithms, its own choice, the same in the same place.
 const GEMM_DEFAULT: c_int = -1;
 /// What it wants on the GPUs that want most: cuBLAS's documentation, "cublasSetWorkspace".
@@ -60,11 +73,30 @@ impl Functions {
     }
 }
 
+/// What memory holds, as cuBLAS names it.
+const fn data_type(numbers: Numbers) -> c_int {
+    match numbers {
+        Numbers::F32 | Numbers::Tf32 => FLOAT,
+        Numbers::Bf16 => BFLOAT16,
+        Numbers::F16 => HALF,
+    }
+}
+
+/// How it is multiplied: of a call, and of a handle.
+const fn arithmetic(numbers: Numbers) -> (c_int, c_int) {
+    match numbers {
+        Numbers::F32 => (IN_FLOAT_PEDANTIC, PEDANTIC_MATH),
+        Numbers::Tf32 => (IN_FLOAT_OF_TF32, DEFAULT_MATH),
+        Numbers::Bf16 | Numbers::F16 => (IN_FLOAT, WHOLE_SUMS_MATH),
+    }
+}
+
 /// cuBLAS on one GPU, whose calls go to one stream and need no memory but its workspace.
 #[derive(Debug)]
 pub(super) struct Cublas {
     pub(super) loaded: &'static Loaded<Functions>,
     context: Arc<Context>,
+    numbers: Numbers,
     handle: Opaque,
     /// After the handle, which uses it.
     _workspace: Memory,
@@ -74,9 +106,10 @@ pub(super) struct Cublas {
 unsafe impl Send for Cublas {}
 
 impl Cublas {
-    /// Opens it for the GPU whose context is bound.
+    /// Opens it for the GPU whose context is bound, to multiply `numbers`.
     pub(super) fn open(
         loaded: &'static Loaded<Functions>, context: &Arc<Context>, stream: &Stream,
+        numbers: Numbers,
     ) -> Result<Self, String> {
         let functions = &loaded.functions;
         let workspace =
@@ -87,7 +120,7 @@ impl Cublas {
         functions.check("cublasCreate", made)?;
         let room = workspace.ptr();
         let context = Arc::clone(context);
-        let cublas = Self { loaded, context, handle, _workspace: workspace };
+        let cublas = Self { loaded, context, numbers, handle, _workspace: workspace };
         // In this order: with the stream, the workspace becomes cuBLAS's own again.
         // SAFETY: the stream lives as long as the device that has both.
         let set = unsafe { (functions.cublasSetStream_v2)(handle, stream.handle()) };
@@ -95,19 +128,21 @@ impl Cublas {
         // SAFETY: the memory is as long, and lives as long as the handle.
         let set = unsafe { (functions.cublasSetWorkspace_v2)(handle, room, WORKSPACE_BYTES) };
         functions.check("cublasSetWorkspace", set)?;
+        let (_, math) = arithmetic(numbers);
         // SAFETY: the handle lives.
-        let set = unsafe { (functions.cublasSetMathMode)(handle, PEDANTIC_MATH) };
+        let set = unsafe { (functions.cublasSetMathMode)(handle, math) };
         functions.check("cublasSetMathMode", set)?;
         Ok(cublas)
     }
 
     /// Puts a pass of `op` over `n` images on the stream: `x` and `w`, or `w` and `y`, then the result; `w`
-    /// from the source's first column on.
+    /// from the source's first column on. What is `wide` becomes `f32`.
     ///
     /// # Panics
     /// For the gradient of the weights, which is never whole.
     pub(super) fn run(
-        &self, op: &Linear, n: usize, pass: Pass, operands: [Ptr; 3], accumulate: bool,
+        &self, op: &Linear, n: usize, pass: Pass, operands: [Ptr; 3],
+        (accumulate, wide): (bool, bool),
     ) -> Result<(), String> {
         let functions = &self.loaded.functions;
         let (alpha, beta) = (1.0, if accumulate { 1.0 } else { 0.0 });
@@ -119,6 +154,8 @@ impl Cublas {
             Pass::BackwardData => (AS_IT_IS, inputs, outputs, first, second),
             Pass::BackwardWeight => unreachable!("the gradient is never whole"),
         };
+        let (kind, (sums, _)) = (data_type(self.numbers), arithmetic(self.numbers));
+        let to = if wide { FLOAT } else { kind };
         // SAFETY: memory that lives, as long as the shapes say: the caller vouches for it. The factors are
         // read before it returns.
         let ran = unsafe {
@@ -131,16 +168,16 @@ impl Cublas {
                 terms,
                 &raw const alpha,
                 w,
-                FLOAT,
+                kind,
                 pitch,
                 right,
-                FLOAT,
+                kind,
                 terms,
                 &raw const beta,
                 result,
-                FLOAT,
+                to,
                 rows,
-                FLOAT_PEDANTIC,
+                sums,
                 GEMM_DEFAULT,
             )
         };

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     cuda::{
+        Numbers,
         context::{Context, Stream},
         launch::Ptr,
     },
@@ -18,8 +19,10 @@ use std::{
     sync::Arc,
 };
 
-/// `CUDNN_TENSOR_OP_MATH` and the same with conversions.
-const ROUNDED_MATH: [c_int; 2] = [1, 2];
+/// `CUDNN_TENSOR_OP_MATH`: tensor cores, which round floats to tf32.
+const TENSOR_OP_MATH: c_int = 1;
+/// `CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION`: the same, and floats may become halves.
+const CONVERTING_MATH: c_int = 2;
 /// `CUDNN_DETERMINISTIC`.
 const DETERMINISTIC: c_int = 1;
 /// As many algorithms as a pass has, with each kind of arithmetic.
@@ -167,6 +170,7 @@ impl Functions {
 pub(super) struct Cudnn {
     pub(super) loaded: &'static Loaded<Functions>,
     context: Arc<Context>,
+    numbers: Numbers,
     handle: Opaque,
 }
 
@@ -174,16 +178,17 @@ pub(super) struct Cudnn {
 unsafe impl Send for Cudnn {}
 
 impl Cudnn {
-    /// Opens it for the GPU whose context is bound.
+    /// Opens it for the GPU whose context is bound, to multiply `numbers`.
     pub(super) fn open(
         loaded: &'static Loaded<Functions>, context: &Arc<Context>, stream: &Stream,
+        numbers: Numbers,
     ) -> Result<Self, String> {
         let functions = &loaded.functions;
         let mut handle = ptr::null_mut();
         // SAFETY: writes a handle to where it is told.
         let made = unsafe { (functions.cudnnCreate)(&raw mut handle) };
         functions.check("cudnnCreate", made)?;
-        let cudnn = Self { loaded, context: Arc::clone(context), handle };
+        let cudnn = Self { loaded, context: Arc::clone(context), numbers, handle };
         // SAFETY: the stream lives as long as the device that has both.
         let set = unsafe { (functions.cudnnSetStream)(handle, stream.handle()) };
         functions.check("cudnnSetStream", set)?;
@@ -196,7 +201,7 @@ impl Cudnn {
         &self, op: &Conv, pass: Pass, n: usize, workspace_bytes_max: usize,
     ) -> Result<Vec<Plan>, String> {
         let functions = &self.loaded.functions;
-        let shapes = Arc::new(Shapes::new(functions, op, n)?);
+        let shapes = Arc::new(Shapes::new(functions, self.numbers, op, n)?);
         let [first, second, result] = shapes.of(pass);
         let mut found = [Perf::default(); CANDIDATES_MAX];
         let mut count = 0;
@@ -219,7 +224,7 @@ impl Cudnn {
         for perf in &found[..(count as usize).min(CANDIDATES_MAX)] {
             let known = plans.iter().any(|plan| plan.algorithm == perf.algorithm);
             let sound = perf.status == 0 && perf.determinism == DETERMINISTIC;
-            if known || !sound || ROUNDED_MATH.contains(&perf.math) {
+            if known || !sound || !self.allows(perf.math) {
                 continue;
             }
             let mut workspace_bytes = 0;
@@ -235,6 +240,14 @@ impl Cudnn {
             }
         }
         Ok(plans)
+    }
+
+    /// Whether arithmetic rounds no factor but as the numbers say.
+    const fn allows(&self, math: c_int) -> bool {
+        match self.numbers {
+            Numbers::F32 => !matches!(math, TENSOR_OP_MATH | CONVERTING_MATH),
+            Numbers::Bf16 | Numbers::F16 | Numbers::Tf32 => math != CONVERTING_MATH,
+        }
     }
 
     /// Puts a plan's pass on the stream: `operands` in cuDNN's order, the result last.

@@ -89,8 +89,8 @@ impl Libraries {
     }
 
     /// Their versions, for the log; nothing if there are none.
-    pub(super) fn describe(&self, numbers: Numbers) -> String {
-        if !self.wanted || !serve(numbers) {
+    pub(super) fn describe(&self) -> String {
+        if !self.wanted {
             return String::new();
         }
         let versions = [
@@ -102,7 +102,9 @@ impl Libraries {
     }
 
     /// Opens those that were found; tells of those that were, and cannot be used.
-    fn open(&mut self, context: &Arc<Context>, stream: &Stream) -> Vec<String> {
+    fn open(
+        &mut self, context: &Arc<Context>, stream: &Stream, numbers: Numbers,
+    ) -> Vec<String> {
         let mut remarks = vec![];
         if !self.wanted {
             return remarks;
@@ -111,16 +113,18 @@ impl Libraries {
             remarks.push(format!("{name} is there and cannot be used: {why}"));
         };
         match load::cudnn() {
-            Ok(loaded) if self.cudnn.is_none() => match Cudnn::open(loaded, context, stream) {
-                Ok(cudnn) => self.cudnn = Some(cudnn),
-                Err(why) => refuse(&loaded.version, why),
-            },
+            Ok(loaded) if self.cudnn.is_none() => {
+                match Cudnn::open(loaded, context, stream, numbers) {
+                    Ok(cudnn) => self.cudnn = Some(cudnn),
+                    Err(why) => refuse(&loaded.version, why),
+                }
+            }
             Ok(_) | Err(Absent::NotFound { .. }) => {}
             Err(why) => refuse("cuDNN", why.to_string()),
         }
         match load::cublas(self.driver) {
             Ok(loaded) if self.cublas.is_none() => {
-                match Cublas::open(loaded, context, stream) {
+                match Cublas::open(loaded, context, stream, numbers) {
                     Ok(cublas) => self.cublas = Some(cublas),
                     Err(why) => refuse(&loaded.version, why),
                 }
@@ -132,14 +136,9 @@ impl Libraries {
     }
 }
 
-/// Whether they multiply these.
-const fn serve(numbers: Numbers) -> bool {
-    matches!(numbers, Numbers::F32)
-}
-
 /// Bytes that they take for `demand`, at most, if there are any.
-pub(super) fn room_bytes(numbers: Numbers, demand: &Demand) -> usize {
-    if !serve(numbers) || !Setup::of_environment().libraries {
+pub(super) fn room_bytes(demand: &Demand) -> usize {
+    if !Setup::of_environment().libraries {
         return 0;
     }
     let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {

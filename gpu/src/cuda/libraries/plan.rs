@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cuda::{
+        Numbers,
         board::Cuda,
         memory::Memory,
         tile::{Tile, Tiled},
@@ -94,9 +95,11 @@ impl Libraries {
     }
 
     /// The ways of libraries to make this over `n` images, best first.
-    fn ways(&self, product: &Product, n: usize) -> Result<Vec<Planned>, String> {
+    fn ways(
+        &self, numbers: Numbers, product: &Product, n: usize,
+    ) -> Result<Vec<Planned>, String> {
         match (*product, &self.cudnn) {
-            _ if !product.fits_libraries() => Ok(vec![]),
+            _ if !product.fits_libraries(numbers) => Ok(vec![]),
             (Product::Conv(op, pass), Some(cudnn)) => {
                 let plans = cudnn
                     .plans(&op, pass, n, WORKSPACE_BYTES_MAX)
@@ -149,16 +152,14 @@ impl Cuda {
         self.libraries.plans.clear();
         self.libraries.tiles.clear();
         self.libraries.room = None;
-        if super::serve(self.numbers) {
-            let remarks = self.libraries.open(&self.context, &self.queues.compute);
-            let gpu = self.context.name();
-            remarks.into_iter().for_each(|remark| self.remark(format!("{gpu}: {remark}")));
-        }
+        let remarks = self.libraries.open(&self.context, &self.queues.compute, self.numbers);
+        let gpu = self.context.name();
+        remarks.into_iter().for_each(|remark| self.remark(format!("{gpu}: {remark}")));
         let mut refusals = Refusals::default();
         let mut all = vec![];
         let mut workspace_bytes = None;
         for named in products(demand) {
-            let ways = self.libraries.ways(&named.product, demand.batch);
+            let ways = self.libraries.ways(self.numbers, &named.product, demand.batch);
             for way in ways.iter().flatten() {
                 if let Planned::Conv { plan, .. } = way {
                     workspace_bytes = workspace_bytes.max(Some(plan.workspace_bytes));
@@ -202,7 +203,7 @@ impl Cuda {
     fn load_kept(&self) -> Option<Kept> {
         let tuning = self.libraries.tuning.as_ref()?;
         let (gpu, image, numbers) = (self.gpu(), self.image(), self.numbers.name());
-        let libraries = self.libraries.describe(self.numbers);
+        let libraries = self.libraries.describe();
         let driver = self.libraries.driver;
         let place = format!("{}, driver {driver}, {image}, {numbers}{libraries}", gpu.name);
         let (kept, told) = Kept::load(tuning, place);

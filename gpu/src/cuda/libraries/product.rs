@@ -58,11 +58,20 @@ impl Product {
         matches!(self, Self::Linear(_, Pass::BackwardWeight))
     }
 
-    /// Whether a library's call could describe it.
-    pub(super) fn fits_libraries(&self) -> bool {
+    /// Whether a library's call could describe it. Of halves, the gradient of a convolution's weights would be halves.
+    pub(super) fn fits_libraries(&self, numbers: Numbers) -> bool {
         match self {
+            Self::Conv(_, Pass::BackwardWeight) if numbers.copies_weights() => false,
             Self::Conv(op, _) => op.pad_before == op.pad_after,
             Self::Linear(..) => !self.is_step(),
+        }
+    }
+
+    /// Whether the sums are `f32`, whatever is multiplied: both where it depends on the layer.
+    pub(super) const fn widths(&self, numbers: Numbers) -> &'static [bool] {
+        match self {
+            Self::Linear(_, Pass::Forward) if numbers.copies_weights() => &[false, true],
+            _ => &[false],
         }
     }
 

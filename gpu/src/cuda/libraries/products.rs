@@ -40,7 +40,7 @@ impl Cuda {
         let product = Product::Conv(alone, Pass::Forward);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
         let w = self.weights_alone(op, n, weights, w);
-        self.multiply(plan, product.library(), [x, w, to.out], to.accumulate);
+        self.multiply(plan, product.library(), [x, w, to.out], to);
         self.add_bias(n * op.out_height() * op.out_width(), op.kernels, to);
         true
     }
@@ -53,7 +53,7 @@ impl Cuda {
         let product = Product::Conv(alone, Pass::BackwardData);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
         let w = self.weights_alone(op, n, weights, w);
-        self.multiply(plan, product.library(), [w, dy, dx], false);
+        self.multiply(plan, product.library(), [w, dy, dx], Epilogue::plain(dx));
         true
     }
 
@@ -66,14 +66,14 @@ impl Cuda {
         let Some(plan) = self.libraries.find(&product, n) else { return false };
         let room = self.libraries.room.as_ref().map_or(Ptr::NULL, super::Room::weights);
         let to = if weights == Weights::Alone { dw } else { room };
-        self.multiply(plan, product.library(), [x, dy, to], false);
+        self.multiply(plan, product.library(), [x, dy, to], Epilogue::plain(to));
         match weights {
             Weights::Alone => {}
             Weights::Squares => {
                 conv::cuda::unpack_weights(op, n, room, dw, &mut |launch| self.launch(&launch));
             }
             Weights::Rows => {
-                let [whole, part] = rows(op, dw, room);
+                let [whole, part] = rows(self.numbers, op, dw, room);
                 self.call(copy_rows(op, part, whole));
             }
         }
@@ -86,8 +86,8 @@ impl Cuda {
     ) -> bool {
         let product = Product::of_linear(op, Pass::Forward);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
-        let w = w.offset::<f32>(op.weight_offset);
-        self.multiply(plan, product.library(), [x, w, to.out], to.accumulate);
+        let w = self.of_source(op, w);
+        self.multiply(plan, product.library(), [x, w, to.out], to);
         self.add_bias(n, op.outputs, to);
         true
     }
@@ -98,8 +98,8 @@ impl Cuda {
     ) -> bool {
         let product = Product::of_linear(op, Pass::BackwardData);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
-        let w = w.offset::<f32>(op.weight_offset);
-        self.multiply(plan, product.library(), [w, dy, dx], false);
+        let w = self.of_source(op, w);
+        self.multiply(plan, product.library(), [w, dy, dx], Epilogue::plain(dx));
         true
     }
 
@@ -114,18 +114,24 @@ impl Cuda {
     }
 
     fn multiply(
-        &mut self, plan: usize, library: &'static str, operands: [Ptr; 3], accumulate: bool,
+        &mut self, plan: usize, library: &'static str, operands: [Ptr; 3], to: Epilogue,
     ) {
-        self.call(Call::Product { library, plan, operands, accumulate });
+        let Epilogue { accumulate, wide, .. } = to;
+        self.call(Call::Product { library, plan, operands, accumulate, wide });
     }
 
-    /// What our kernels do with their sums on the way, to sums that lie where they belong: each is read and
-    /// written by one thread.
+    /// What our kernels do with their sums on the way, to sums that lie where they belong: they are added to what
+    /// no part has left. Of halves, these have been rounded by then.
     fn add_bias(&mut self, rows: usize, columns: usize, to: Epilogue) {
         if to.bias.is_some() || to.relu {
-            let finished = Epilogue { accumulate: false, ..to }.of(rows, columns, 1, to.out);
-            tile::join(Numbers::F32, finished, 1, 1, &mut |launch| self.launch(&launch));
+            let finished = Epilogue { accumulate: true, ..to }.of(rows, columns, 1, Ptr::NULL);
+            tile::join(self.numbers, finished, 1, 0, &mut |launch| self.launch(&launch));
         }
+    }
+
+    /// The weights of a linear layer from its source's first column on.
+    fn of_source(&self, op: &Linear, w: Ptr) -> Ptr {
+        w.offset::<u8>(op.weight_offset * self.numbers.bytes())
     }
 
     /// The weights as the library reads them.
@@ -134,12 +140,12 @@ impl Cuda {
         match weights {
             Weights::Alone => return w,
             Weights::Squares => {
-                conv::cuda::pack_weights(Numbers::F32, op, n, w, room, &mut |launch| {
+                conv::cuda::pack_weights(self.numbers, op, n, w, room, &mut |launch| {
                     self.launch(&launch);
                 });
             }
             Weights::Rows => {
-                let [whole, part] = rows(op, w, room);
+                let [whole, part] = rows(self.numbers, op, w, room);
                 self.call(copy_rows(op, whole, part));
             }
         }
@@ -159,13 +165,14 @@ fn by_itself(op: &Conv, x: Input) -> (Conv, Weights, Ptr) {
 }
 
 /// This source's weights in the rows of all, and by themselves in `room`: where, and bytes from row to row.
-fn rows(op: &Conv, w: Ptr, room: Ptr) -> [(Ptr, usize); 2] {
-    let bytes = |channels: usize| channels * size_of::<f32>();
-    let whole = (w.offset::<f32>(op.weight_offset), bytes(op.weight_channels));
+fn rows(numbers: Numbers, op: &Conv, w: Ptr, room: Ptr) -> [(Ptr, usize); 2] {
+    let bytes = |channels: usize| channels * numbers.bytes();
+    let whole = (w.offset::<u8>(bytes(op.weight_offset)), bytes(op.weight_channels));
     [whole, (room, bytes(op.channels / op.groups))]
 }
 
+/// A copy of rows, of which one side has nothing but these.
 fn copy_rows(op: &Conv, from: (Ptr, usize), to: (Ptr, usize)) -> Call {
-    let bytes = op.channels / op.groups * size_of::<f32>();
+    let bytes = from.1.min(to.1);
     Call::Rows { from, to, bytes, rows: op.kernels * op.window * op.window }
 }

@@ -1,24 +1,50 @@
-//! Convolutions as cuDNN has them described: `f32` in memory and in the multipliers, `[n, h, w, c]` and
-//! `[k, r, s, c]`.
+//! Convolutions as cuDNN has them described: `[n, h, w, c]` and `[k, r, s, c]`, all of one kind of numbers, whose
+//! products are summed in `f32`.
 
 use super::{
     cudnn::Functions,
     load::{Opaque, Status},
 };
 use crate::{
-    cuda::launch::int,
+    cuda::{Numbers, launch::int},
     ops::conv::{Conv, Pass},
 };
 use std::{ffi::c_int, ptr};
 
 /// `CUDNN_DATA_FLOAT`.
 const FLOAT: c_int = 0;
+/// `CUDNN_DATA_HALF`.
+const HALF: c_int = 2;
+/// `CUDNN_DATA_BFLOAT16`.
+const BFLOAT16: c_int = 9;
 /// `CUDNN_TENSOR_NHWC`.
 const NHWC: c_int = 1;
 /// `CUDNN_CROSS_CORRELATION`: the window is not turned over.
 const CROSS_CORRELATION: c_int = 1;
+/// `CUDNN_DEFAULT_MATH`: of floats, tensor cores that round factors to tf32.
+const DEFAULT_MATH: c_int = 0;
+/// `CUDNN_TENSOR_OP_MATH`: tensor cores, for what is in memory.
+const TENSOR_OP_MATH: c_int = 1;
 /// `CUDNN_FMA_MATH`: no tensor cores, whose factors are rounded.
 const FMA_MATH: c_int = 3;
+
+/// What memory holds, as cuDNN names it.
+const fn data_type(numbers: Numbers) -> c_int {
+    match numbers {
+        Numbers::F32 | Numbers::Tf32 => FLOAT,
+        Numbers::Bf16 => BFLOAT16,
+        Numbers::F16 => HALF,
+    }
+}
+
+/// How it is multiplied.
+const fn math(numbers: Numbers) -> c_int {
+    match numbers {
+        Numbers::F32 => FMA_MATH,
+        Numbers::Tf32 => DEFAULT_MATH,
+        Numbers::Bf16 | Numbers::F16 => TENSOR_OP_MATH,
+    }
+}
 
 /// The descriptors of a convolution.
 #[derive(Debug)]
@@ -31,7 +57,10 @@ pub(super) struct Shapes {
 
 impl Shapes {
     /// Those of `op` over `n` images.
-    pub(super) fn new(functions: &Functions, op: &Conv, n: usize) -> Result<Self, String> {
+    pub(super) fn new(
+        functions: &Functions, numbers: Numbers, op: &Conv, n: usize,
+    ) -> Result<Self, String> {
+        let kind = data_type(numbers);
         let tensor = (
             functions.cudnnCreateTensorDescriptor,
             functions.cudnnDestroyTensorDescriptor,
@@ -41,7 +70,7 @@ impl Shapes {
             let made = Descriptor::new(functions, tensor.0, tensor.1)?;
             let [n, c, h, w] = [n, c, h, w].map(int);
             // SAFETY: the descriptor lives.
-            let set = unsafe { (tensor.2)(made.handle, NHWC, FLOAT, n, c, h, w) };
+            let set = unsafe { (tensor.2)(made.handle, NHWC, kind, n, c, h, w) };
             functions.check("describing a tensor", set).map(|()| made)
         };
         let wanted = [n, op.kernels, op.out_height(), op.out_width()].map(int);
@@ -53,10 +82,10 @@ impl Shapes {
         let [k, c, side] = [op.kernels, op.channels / op.groups, op.window].map(int);
         // SAFETY: the descriptor lives.
         let set = unsafe {
-            (functions.cudnnSetFilter4dDescriptor)(w.handle, FLOAT, NHWC, k, c, side, side)
+            (functions.cudnnSetFilter4dDescriptor)(w.handle, kind, NHWC, k, c, side, side)
         };
         functions.check("describing the weights", set)?;
-        let conv = Self::convolution(functions, op)?;
+        let conv = Self::convolution(functions, numbers, op)?;
         let mut found = [0; 4];
         let [n, c, h, width] = found.each_mut().map(ptr::from_mut);
         // SAFETY: descriptors that live; writes four numbers.
@@ -71,7 +100,9 @@ impl Shapes {
         Ok(Self { x, w, y, conv })
     }
 
-    fn convolution(functions: &Functions, op: &Conv) -> Result<Descriptor, String> {
+    fn convolution(
+        functions: &Functions, numbers: Numbers, op: &Conv,
+    ) -> Result<Descriptor, String> {
         let (create, destroy) = (
             functions.cudnnCreateConvolutionDescriptor,
             functions.cudnnDestroyConvolutionDescriptor,
@@ -87,8 +118,9 @@ impl Shapes {
         // SAFETY: as above.
         let set = unsafe { (functions.cudnnSetConvolutionGroupCount)(conv.handle, groups) };
         functions.check("setting its groups", set)?;
+        let math = math(numbers);
         // SAFETY: as above.
-        let set = unsafe { (functions.cudnnSetConvolutionMathType)(conv.handle, FMA_MATH) };
+        let set = unsafe { (functions.cudnnSetConvolutionMathType)(conv.handle, math) };
         functions.check("setting its arithmetic", set)?;
         Ok(conv)
     }
@@ -201,12 +233,14 @@ mod tests {
         };
         let functions = Functions::of(&library, "libcudnn.so.9").expect("all that is called");
         for op in convolutions() {
-            let shapes = Shapes::new(&functions, &op, 128);
-            assert!(shapes.is_ok(), "{op:?}: {shapes:?}");
+            for numbers in Numbers::ALL {
+                let shapes = Shapes::new(&functions, numbers, &op, 128);
+                assert!(shapes.is_ok(), "{op:?} of {numbers:?}: {shapes:?}");
+            }
         }
         // Another shape is not taken for ours: this window would hang over.
         let op = Conv { pad_after: 2, ..convolutions()[1] };
-        let told = Shapes::new(&functions, &Conv { pad_after: 3, ..op }, 1);
+        let told = Shapes::new(&functions, Numbers::F32, &Conv { pad_after: 3, ..op }, 1);
         assert!(told.is_err_and(|why| why.starts_with("it makes [1, 128, 27, 27]")));
     }
 }
