@@ -177,6 +177,28 @@ fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
     assert!(weights_apart(&bench.path("two"), &bench.path("again")).iter().all(|w| w.0 == 0.0));
 }
 
+#[test]
+fn a_limit_on_pinned_memory_is_told_before_the_first_step() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let program = tiny(&bench, "run", &["--gpus", "0", "--steps", "1"]);
+    for (limit, told) in [("16", true), ("unlimited", false)] {
+        let mut limited = Command::new("bash");
+        limited.arg("-c").arg(format!("ulimit -l {limit} || exit 0; exec \"$0\" \"$@\""));
+        limited.arg(program.get_program()).args(program.get_args());
+        limited.current_dir(bench.path(""));
+        if bench.path("run").exists() {
+            limited.arg("--resume");
+        }
+        let says = stderr(&succeeds(emulator.on(&mut limited, &[])));
+        assert_eq!(
+            says.contains("memory: a run's batches need 1 MiB, and `ulimit -l`"),
+            told,
+            "{says}"
+        );
+    }
+}
+
 /// Streams of a GPU, as `gpu::cuda` makes them.
 const STREAMS: [&str; 4] = ["copy", "compute", "out", "inward"];
 

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod config;
 pub mod bench;
 pub mod doctor;
+mod pinned;
 
 use crate::{
     cli::{BatchRecipeArgs, RecipeArgs},

@@ -1,6 +1,6 @@
 //! `alexnet run`: train.
 
-use super::{apply, demo, recipe, say};
+use super::{apply, demo, pinned::PinnedLine, recipe, say};
 use crate::{
     checkpoint::{Checkpoint, labels_crc32},
     cli::{DeviceKind, RunArgs},
@@ -85,6 +85,10 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     run.store_config(&config).context("cannot start the run")?;
     let workers = counted(compute.workers(), "data worker");
     remark(&format!("{}; {workers}", devices.describe(&choice)));
+    let pinned = PinnedLine::of(&config);
+    if matches!(choice, Choice::Cuda { .. }) && pinned.exceeds() {
+        remark(&format!("memory: {pinned}"));
+    }
     let net = Net::new(&config, source.classes().len());
     remark(&format!(
         "net: {}, {} parameters, {} classes; run: {}",

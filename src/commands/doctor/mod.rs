@@ -1,7 +1,6 @@
 //! `alexnet doctor`: what there is to compute on, whether it computes what the CPU does, and how fast.
 
 mod budget;
-mod pinned;
 mod bed;
 mod layers;
 mod speeds;
@@ -11,11 +10,10 @@ mod report;
 
 use self::{
     budget::Budget,
-    pinned::PinnedLine,
     report::{GpuLine, Report},
     speeds::Speeds,
 };
-use super::{batch_recipe, bench::CLASSES, say};
+use super::{batch_recipe, bench::CLASSES, pinned::PinnedLine, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
     devices::{Choice, Devices},

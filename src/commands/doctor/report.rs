@@ -1,6 +1,7 @@
 //! What `alexnet doctor` found, as tables and as JSON.
 
-use super::{bed::Task, pinned::PinnedLine, speeds::Speeds};
+use super::{bed::Task, speeds::Speeds};
+use crate::commands::pinned::PinnedLine;
 use gpu::cuda::{Numbers, images::OLDEST, libraries::Library, probe::Gpu};
 use serde::{Serialize, Serializer};
 use std::fmt;

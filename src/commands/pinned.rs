@@ -19,6 +19,11 @@ pub(super) struct PinnedLine {
 }
 
 impl PinnedLine {
+    /// Whether a driver that keeps to the limit would refuse it.
+    pub(super) fn exceeds(&self) -> bool {
+        self.limit_bytes.is_some_and(|limit| limit < self.needed_bytes)
+    }
+
     /// For the batches of `config`.
     pub(super) fn of(config: &Config) -> Self {
         let slot = slot_bytes(config.train.batch, config.data.crop, Element::F32);
@@ -52,8 +57,12 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_need_says_what_to_do() {
-        let line =
-            |limit_bytes| PinnedLine { needed_bytes: 400 << 20, limit_bytes }.to_string();
+        let with = |limit_bytes| PinnedLine { needed_bytes: 400 << 20, limit_bytes };
+        assert_eq!(
+            [None, Some(400 << 20), Some(8)].map(|limit| with(limit).exceeds()),
+            [false, false, true]
+        );
+        let line = |limit_bytes| with(limit_bytes).to_string();
         assert_eq!(line(None), "a run's batches need 400 MiB, and `ulimit -l` sets no limit");
         assert!(line(Some(512 << 20)).ends_with("allows 512 MiB"));
         assert!(line(Some(8 << 20)).contains("allows 8 MiB: where the driver keeps to that"));
