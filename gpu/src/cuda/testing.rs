@@ -141,6 +141,16 @@ pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulat
     }
 }
 
+/// Runs a test of products of `numbers` followed, and as older devices have them.
+pub(crate) fn followed_and_old(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
+    if emulation() {
+        test(&mut Emulated::new(How::CHECKED));
+        if numbers.copies_weights() {
+            test(&mut Emulated::new(How::OLD));
+        }
+    }
+}
+
 /// Whether what is as large as in 2012 runs under all schedules and for all numbers, as `cargo xtask ci --full`
 /// has it.
 pub(crate) fn in_full() -> bool {
