@@ -350,26 +350,6 @@ fn a_gpu_without_room_says_for_what_and_which_batch_fits() {
 }
 
 #[test]
-fn doctor_finds_an_emulated_pair_sound() {
-    let Some(emulator) = Emulator::find() else { return };
-    let bench = Bench::new();
-    let flags = ["doctor", "--gpus", "0,1", "--preset", "demo", "--batch", "2", "--steps", "1"];
-    let mut command = bench.alexnet(&flags);
-    let output = succeeds(emulator.on(command.arg("--json"), &[]));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let ops = report["layers"].as_array().expect("layers");
-    assert!(
-        ops.len() > 40 && ops.iter().all(|op| op["apart"].as_f64() < Some(1e-5)),
-        "{report}"
-    );
-    assert_eq!(report["copies"].as_array().map(Vec::len), Some(6), "{report}");
-    assert_eq!(report["speeds"]["lines"].as_array().map(Vec::len), Some(8), "{report}");
-    assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
-    assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");
-    assert!(report["towers"]["apart_all"].as_f64() < Some(1e-4), "{report}");
-}
-
-#[test]
 fn a_run_goes_from_gpus_to_the_cpu_and_back() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();

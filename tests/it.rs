@@ -18,3 +18,4 @@ mod emulated;
 mod overflow;
 mod libraries;
 mod tiles;
+mod doctor;

@@ -123,32 +123,3 @@ fn tf32_is_refused_where_it_is_not_there() {
     let mut command = bench.alexnet(&["eval", "--device", "cpu", "--data", "shards"]);
     succeeds(command.arg("--checkpoint").arg(newest));
 }
-
-#[test]
-fn doctor_tries_every_tile_and_all_numbers() {
-    let Some(emulator) = Emulator::find() else { return };
-    let bench = Bench::new();
-    for (dtype, near) in [("f32", 1e-5), ("tf32", 1e-3), ("bf16", 3e-3), ("f16", 4e-4)] {
-        let mut command =
-            bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
-        command.arg("--config").arg(bench.path("tiny.toml"));
-        command.args(["--batch", "1", "--steps", "1", "--dtype", dtype]);
-        let output = succeeds(emulator.on(&mut command, &[]));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let ops = report["layers"].as_array().expect("layers");
-        let products: Vec<_> =
-            ops.iter().filter(|op| op["gflops"].as_f64() > Some(0.0)).collect();
-        let by_tiles = products
-            .iter()
-            .filter(|op| {
-                op["by"].as_str().is_some_and(|by| by.ends_with('4') || by.ends_with("128x128"))
-            })
-            .count();
-        // Two tiles beside the one that the kernel takes by itself.
-        assert_eq!((by_tiles * 3, products.len() % 3), (products.len() * 2, 0), "{report}");
-        let apart = |op: &&serde_json::Value| op["apart"].as_f64().expect("a number");
-        assert!(products.iter().all(|op| apart(op) < near), "{report}");
-        let rounded = products.iter().filter(|op| apart(op) > 1e-5).count();
-        assert_eq!(rounded > products.len() / 2, dtype != "f32", "{report}");
-    }
-}

@@ -26,6 +26,7 @@ mod batch;
 mod setup;
 mod board;
 mod steps;
+mod operands;
 mod device;
 mod measure;
 #[cfg(test)]
