@@ -246,6 +246,11 @@ impl Choice {
         .into())
     }
 
+    /// What they score in that was trained in `dtype`: where a GPU is too old for tf32, `f32`, which memory holds anyway.
+    pub fn scores_in(&self, dtype: Dtype) -> Dtype {
+        if self.has(dtype).is_ok() { dtype } else { Dtype::F32 }
+    }
+
     /// Opens the devices, which are to compute in `dtype`.
     ///
     /// # Errors
@@ -341,4 +346,30 @@ fn check_count(gpus: &[usize], towers: Option<usize>, net_towers: usize) -> Resu
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_trained_in_tf32_is_scored_in_f32_where_there_is_no_tf32() {
+        let choice = |capability| {
+            let gpu = Gpu {
+                index: 0,
+                name: "Some GPU".into(),
+                capability,
+                memory_bytes: 1,
+                multiprocessors: 1,
+                clock_khz: 1,
+                memory_clock_khz: 1,
+                memory_bits: 1,
+            };
+            Choice::Cuda { found: Found { driver: 12_090, gpus: vec![gpu] }, gpus: vec![0] }
+        };
+        assert_eq!(choice((7, 5)).scores_in(Dtype::Tf32), Dtype::F32);
+        assert_eq!(choice((8, 0)).scores_in(Dtype::Tf32), Dtype::Tf32);
+        assert_eq!(choice((7, 5)).scores_in(Dtype::Bf16), Dtype::Bf16);
+        assert!(choice((7, 5)).trains_in(Dtype::Tf32).is_err());
+    }
 }

@@ -15,14 +15,18 @@ fn doctor_finds_an_emulated_pair_sound() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let ops = report["layers"].as_array().expect("layers");
     assert!(
-        ops.len() > 40 && ops.iter().all(|op| op["apart"].as_f64() < Some(1e-5)),
+        ops.len() > 40
+            && ops.iter().all(|op| op["apart"].as_f64().is_some_and(|apart| apart < 1e-5)),
         "{report}"
     );
     assert_eq!(report["copies"].as_array().map(Vec::len), Some(6), "{report}");
     assert_eq!(report["speeds"]["lines"].as_array().map(Vec::len), Some(8), "{report}");
     assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
     assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");
-    assert!(report["towers"]["apart_all"].as_f64() < Some(1e-4), "{report}");
+    assert!(
+        report["towers"]["apart_all"].as_f64().is_some_and(|apart| apart < 1e-4),
+        "{report}"
+    );
 }
 
 #[test]

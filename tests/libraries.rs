@@ -164,7 +164,10 @@ fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
     };
     let by_libraries = |report: &serde_json::Value| {
         let ops = report["layers"].as_array().expect("layers").clone();
-        assert!(ops.iter().all(|op| op["apart"].as_f64() < Some(1e-5)), "{report}");
+        assert!(
+            ops.iter().all(|op| op["apart"].as_f64().is_some_and(|apart| apart < 1e-5)),
+            "{report}"
+        );
         ops.iter().filter(|op| op["by"] == "libraries").count()
     };
     let report = doctor(&[], &[]);

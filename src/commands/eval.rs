@@ -70,7 +70,8 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     checkpoint.meta.algorithms.apply(&mut net)?;
     let mut feed = feed_config(config, compute.workers(), OnCorrupt::Fail, 0);
     feed.mean = Some(checkpoint.mean.clone());
-    let score = match Choice::new(compute, config.towers)?.open(config.train.dtype)? {
+    let choice = Choice::new(compute, config.towers)?;
+    let score = match choice.open(choice.scores_in(config.train.dtype))? {
         Devices::Cpu(cpus) => score(cpus, &net, &checkpoint, &source, &feed),
         Devices::Cuda(gpus) => score(gpus, &net, &checkpoint, &source, &feed),
     }?;

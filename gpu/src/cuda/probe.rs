@@ -90,7 +90,8 @@ impl Gpu {
         (2 * lanes * self.multiprocessors * self.clock_khz) as f64 * 1e-6
     }
 
-    /// The same of products of `numbers`: on tensor cores, where these multiply them.
+    /// The same of products of `numbers` by our own kernels: on tensor cores, where these multiply them. Libraries have tensor
+    /// cores before compute capability 8.0, too, and may be faster there.
     pub fn product_peak_gflops(&self, numbers: Numbers) -> f64 {
         let halves_in_tf32 = match numbers {
             Numbers::Tf32 => 1.0,

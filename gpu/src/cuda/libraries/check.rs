@@ -124,13 +124,16 @@ impl Cuda {
         let library = bed.product.library();
         for wide in bed.product.widths(self.numbers) {
             self.make_both(bed, *wide)?;
-            let numbers = if *wide || bed.product.pass() == Pass::BackwardWeight {
+            let stored = if *wide || bed.product.pass() == Pass::BackwardWeight {
                 Numbers::F32
             } else {
                 self.numbers
             };
-            let apart = self.results_apart(bed, numbers);
-            if apart > apart_max(self.numbers) && !self.has_failed() {
+            let apart = self.results_apart(bed, stored);
+            // Of halves, sums that are not rounded to them are those of exact products.
+            let exact = *wide && self.numbers.copies_weights();
+            let most = apart_max(if exact { stored } else { self.numbers });
+            if apart > most && !self.has_failed() {
                 return Err(format!("{library} makes {apart:.1e} of something else"));
             }
         }
@@ -184,7 +187,7 @@ impl Cuda {
         self.time(|gpu| gpu.make_ourselves(bed, tile, false, false))
     }
 
-    /// What it takes, in ms, of several times the shortest; no time at all after a failure.
+    /// What it takes, in ms, of several times the shortest; infinitely many after a failure.
     fn time(&mut self, mut ask: impl FnMut(&mut Self)) -> f64 {
         let mut shortest = f64::INFINITY;
         for _ in 0..TIMES {

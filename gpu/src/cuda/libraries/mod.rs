@@ -12,7 +12,7 @@
 //! Our own kernels have several tiles, and that is planned here, too: where ways are timed, by each of them, whether
 //! there is a library or not.
 //!
-//! Libraries are used where everything is `f32`. `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
+//! They multiply the run's numbers; of halves, the gradient of a convolution's weights stays ours. `ALEXNET_LIBRARIES=off` leaves them out; `auto`, as without it, takes those that are found.
 
 mod load;
 mod cudnn;

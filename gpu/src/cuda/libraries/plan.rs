@@ -265,11 +265,15 @@ impl Cuda {
                 Err(why) => refused = Err(why),
             }
         }
-        if let Some(kept) = kept.as_mut().filter(|_| timed) {
+        if timed {
             if fastest.is_some() {
                 refused = Ok(());
             }
-            kept.keep(&what, &self.take_fastest(&bed, fastest));
+            let how = self.take_fastest(&bed, fastest);
+            // What a GPU that fails took says nothing of any way.
+            if let Some(kept) = kept.as_mut().filter(|_| !self.has_failed()) {
+                kept.keep(&what, &how);
+            }
         }
         refused
     }

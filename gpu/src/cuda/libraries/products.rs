@@ -36,6 +36,9 @@ impl Cuda {
     pub(in crate::cuda) fn conv_forward_by_library(
         &mut self, op: &Conv, n: usize, x: Input, w: Ptr, to: Epilogue,
     ) -> bool {
+        if to.wide && self.numbers.copies_weights() {
+            return false; // cuDNN makes halves of halves
+        }
         let (alone, weights, x) = by_itself(op, x);
         let product = Product::Conv(alone, Pass::Forward);
         let Some(plan) = self.libraries.find(&product, n) else { return false };
