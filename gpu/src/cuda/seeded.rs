@@ -1,7 +1,7 @@
 //! Bugs that are put into the kernels one at a time: the tests of the kernels must find each of them.
 //!
 //! A changed copy of the sources is built as a library, and this very test program runs the op's tests
-//! on it (`hostemu::OTHER_KERNELS`). Run by `cargo xtask ci`: `cargo test -p gpu --lib seeded -- --ignored`.
+//! on it (`hostemu::OTHER_KERNELS`). Run by `cargo xtask ci`.
 
 use super::testing::{SCHEDULES, emulation};
 use rayon::iter::{
