@@ -43,10 +43,11 @@ struct EmuCounts {
 
 namespace emu {
 
-thread_local Context context;
+EMU_THREAD_LOCAL Context context;
 
-// Of a fiber, in bytes.
-static constexpr size_t STACK = 64 << 10;
+// From one fiber's stack to the next one's, in bytes: no power of two, since their tops would share few
+// sets of the caches.
+static constexpr size_t STACK = (64 << 10) + 2112;
 static constexpr size_t STATIC_SHARED_MAX = 48 << 10;
 // With the opt-in of sm_80 to sm_90, the smallest of these.
 static constexpr size_t DYNAMIC_SHARED_MAX = 99 << 10;
@@ -67,16 +68,17 @@ struct Copy {
 
 struct Fiber : Thread {
     void *stack;
-    bool done, waits_for_block, waits_for_warp;
     size_t static_end;  // of the shared memory that it has declared so far
-    std::vector<Copy> open;
-    std::vector<std::vector<Copy>> groups;
-    bool waiting() const { return waits_for_block || waits_for_warp; }
+    std::vector<Copy> copies;    // that have not been waited for
+    std::vector<size_t> groups;  // how many of these each commit ended, since the one before
+    size_t committed;            // of the copies
 };
 
 struct Warp {
     const void *site;
-    u32 present, arrived, exited, epoch;
+    // Lanes: those that there are, that wait for nothing, that wait for one another, that have ended.
+    u32 present, ready, arrived, exited;
+    u32 epoch;
     void *operands[32];
 };
 
@@ -92,17 +94,36 @@ struct Block {
     u32 epoch;  // barriers that the block has passed
     const Registered *kernel;
     void **arguments;
-    bool eager, checked;
+    bool eager, checked, reversed;
     std::string error;
 };
 
-static thread_local Block *block;
+static EMU_THREAD_LOCAL Block *block;
 
 static Fiber &self() { return *(Fiber *)context.current; }
-static void yield() { emu_switch(&self().stack, block->scheduler); }
+
+// The next of a warp's lanes that waits for nothing, after the last one the first again; -1: all wait.
+static int next_lane(const Warp &warp, int lane) {
+    const u32 later = block->reversed ? (1u << lane) - 1 : ~1u << lane;
+    const u32 ready = warp.ready & later ? warp.ready & later : warp.ready;
+    if (!ready) return -1;
+    return block->reversed ? 31 - __builtin_clz(ready) : __builtin_ctz(ready);
+}
+
+// Until somebody makes it ready: the warp's next lane goes on, or, if all wait, the scheduler.
+static void wait() {
+    Fiber &fiber = self();
+    Warp &warp = block->warps[fiber.warp];
+    warp.ready &= ~(1u << fiber.lane);
+    const int lane = next_lane(warp, fiber.lane);
+    if (lane < 0) return emu_switch(&fiber.stack, block->scheduler);
+    Fiber &next = block->fibers[fiber.warp * 32 + lane];
+    context.current = &next;
+    emu_switch(&fiber.stack, next.stack);
+}
 [[noreturn]] static void fail(const std::string &what) {
     if (block->error.empty()) block->error = what;
-    for (;;) yield();
+    for (;;) emu_switch(&self().stack, block->scheduler);
 }
 
 }  // namespace emu
@@ -112,7 +133,7 @@ static void yield() { emu_switch(&self().stack, block->scheduler); }
 namespace emu {
 
 static void release_block() {
-    for (Fiber &fiber : block->fibers) fiber.waits_for_block = false;
+    for (Warp &warp : block->warps) warp.ready = warp.present & ~warp.exited;
     block->at_barrier = 0;
     block->epoch++;
     if (block->checked) check::end_warps();
@@ -122,8 +143,7 @@ void block_barrier(int line) {
     if (block->at_barrier++ == 0) block->barrier_line = line;
     if (block->barrier_line != line) fail("threads of a block wait at different barriers");
     if (block->at_barrier == block->alive) return release_block();
-    self().waits_for_block = true;
-    yield();
+    wait();
 }
 
 void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void **, u32)) {
@@ -137,16 +157,12 @@ void warp_collective(const void *site, u32 mask, void *operand, void (*all)(void
     warp.site = site;
     warp.operands[fiber.lane] = operand;
     warp.arrived |= 1u << fiber.lane;
-    if (warp.arrived != mask) {
-        fiber.waits_for_warp = true;
-        return yield();
-    }
+    if (warp.arrived != mask) return wait();
     warp.arrived = 0;
     warp.epoch++;
     if (block->checked) check::end_warp(fiber.warp);
     all(warp.operands, mask);
-    for (int i = 0; i < 32; i++)
-        if (mask >> i & 1) block->fibers[fiber.warp * 32 + i].waits_for_warp = false;
+    warp.ready |= mask;
 }
 
 static void complete(const Copy &copy) {
@@ -162,21 +178,27 @@ void copy_async(void *to, const void *from, bool given) {
     if (block->checked) check::copy(to, given ? from : nullptr);
     const Copy copy{to, from, given};
     if (block->eager) complete(copy);
-    self().open.push_back(copy);
+    self().copies.push_back(copy);
 }
 void copy_commit() {
-    self().groups.push_back(std::move(self().open));
-    self().open.clear();
+    Fiber &fiber = self();
+    fiber.groups.push_back(fiber.copies.size() - fiber.committed);
+    fiber.committed = fiber.copies.size();
 }
 void copy_wait(int pending_max) {
-    auto &groups = self().groups;
-    while ((int)groups.size() > pending_max) {
-        for (const Copy &copy : groups.front()) {
-            if (!block->eager) complete(copy);
-            if (block->checked) check::copied(copy.to);  // until now nobody may have looked
-        }
-        groups.erase(groups.begin());
+    Fiber &fiber = self();
+    if ((int)fiber.groups.size() <= pending_max) return;
+    const auto pending = fiber.groups.end() - pending_max;
+    size_t done = 0;
+    for (auto group = fiber.groups.begin(); group != pending; ++group) done += *group;
+    for (size_t i = 0; i < done; i++) {
+        const Copy &copy = fiber.copies[i];
+        if (!block->eager) complete(copy);
+        if (block->checked) check::copied(copy.to);  // until now nobody may have looked
     }
+    fiber.copies.erase(fiber.copies.begin(), fiber.copies.begin() + done);
+    fiber.groups.erase(fiber.groups.begin(), pending);
+    fiber.committed -= done;
 }
 u32 fetch_or(u32 *p, u32 bits) {
     if (block->checked) check::atomic(p);
@@ -200,16 +222,15 @@ void *static_shared(size_t bytes) {
 static void enter() {
     block->kernel->call(block->arguments);
     Fiber &fiber = self();
-    if (!fiber.open.empty()) fail("an asynchronous copy was never committed");
-    for (const auto &group : fiber.groups)
-        if (!group.empty()) fail("an asynchronous copy was never waited for");
-    fiber.done = true;
+    if (fiber.committed < fiber.copies.size())
+        fail("an asynchronous copy was never committed");
+    if (!fiber.copies.empty()) fail("an asynchronous copy was never waited for");
     Warp &warp = block->warps[fiber.warp];
     warp.exited |= 1u << fiber.lane;
     if (warp.arrived >> fiber.lane & 1) fail("a lane ended in a warp operation");
     // Threads that have ended count at barriers no more.
     if (--block->alive && block->at_barrier == block->alive) release_block();
-    for (;;) yield();
+    for (;;) wait();
 }
 
 static void prepare(int threads) {
@@ -221,13 +242,14 @@ static void prepare(int threads) {
         const int lanes = min(32, threads - 32 * w);
         block->warps[w] = {};
         block->warps[w].present = lanes == 32 ? ~0u : (1u << lanes) - 1;
+        block->warps[w].ready = block->warps[w].present;
     }
     for (int i = 0; i < threads; i++) {
         Fiber &fiber = block->fibers[i];
-        fiber.done = fiber.waits_for_block = fiber.waits_for_warp = false;
         fiber.static_end = 0;
-        fiber.open.clear();
+        fiber.copies.clear();
         fiber.groups.clear();
+        fiber.committed = 0;
         const Dim d = context.block_dim;
         fiber.index = {i % d.x, i / d.x % d.y, i / (d.x * d.y)};
         fiber.lane = i & 31;
@@ -240,26 +262,20 @@ static void prepare(int threads) {
 }
 
 // A warp runs until all its lanes wait for the block; then the next one does.
-static void run_block(int threads, bool reversed) {
+static void run_block(int threads) {
     prepare(threads);
     const int warps = (int)block->warps.size();
     while (block->alive) {
         bool any = false;
         for (int w = 0; w < warps; w++) {
-            const int warp = reversed ? warps - 1 - w : w;
-            for (bool again = true; again;) {
-                again = false;
-                for (int k = 0; k < 32; k++) {
-                    const int i = warp * 32 + (reversed ? 31 - k : k);
-                    if (i >= threads) continue;
-                    Fiber &fiber = block->fibers[i];
-                    if (fiber.done || fiber.waiting()) continue;
-                    any = again = true;
-                    context.current = &fiber;
-                    emu_switch(&block->scheduler, fiber.stack);
-                    if (!block->error.empty()) return;
-                }
-            }
+            const int warp = block->reversed ? warps - 1 - w : w;
+            const int lane = next_lane(block->warps[warp], block->reversed ? 0 : 31);
+            if (lane < 0) continue;
+            any = true;
+            Fiber &fiber = block->fibers[warp * 32 + lane];
+            context.current = &fiber;
+            emu_switch(&block->scheduler, fiber.stack);
+            if (!block->error.empty()) return;
         }
         if (!any) {
             block->error = "deadlock: threads of a block wait for one another";
@@ -341,6 +357,7 @@ const char *emu_run(const char *name, const unsigned *grid, const unsigned *thre
     block->dynamic_bytes = shared;
     block->eager = how->eager;
     block->checked = how->checked;
+    block->reversed = how->reversed;
     block->error.clear();
     context.block_dim = {threads[0], threads[1], threads[2]};
     context.grid_dim = {grid[0], grid[1], grid[2]};
@@ -350,7 +367,7 @@ const char *emu_run(const char *name, const unsigned *grid, const unsigned *thre
         const u64 i = how->reversed ? blocks - 1 - b : b;
         context.block_index = {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]),
                                unsigned(i / grid[0] / grid[1])};
-        run_block((int)count, how->reversed);
+        run_block((int)count);
         if (!block->error.empty()) {
             char place[96];
             snprintf(place, sizeof place, " (block %u,%u,%u, thread %d of %u)",

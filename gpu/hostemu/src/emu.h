@@ -10,6 +10,9 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 typedef uint16_t u16;
 typedef uint32_t u32;
@@ -63,6 +66,18 @@ DEV float4 load_floats(const float *p) {
     return {v[0], v[1], v[2], v[3]};
 }
 DEV void store_floats(float *p, float4 v) { *(emu_float4 *)p = emu_float4{v.x, v.y, v.z, v.w}; }
+typedef emu_float4 Sums4;
+DEV void add_products(Sums4 &sums, float a, float4 b) {
+#ifdef __FMA__
+    sums = _mm_fmadd_ps(emu_float4{a, a, a, a}, emu_float4{b.x, b.y, b.z, b.w}, sums);
+#else
+    const float with[4] = {b.x, b.y, b.z, b.w};
+    for (int i = 0; i < 4; i++) sums[i] = fmaf(a, with[i], sums[i]);
+#endif
+}
+DEV void take(const Sums4 &sums, float (&to)[4]) {
+    for (int i = 0; i < 4; i++) to[i] = sums[i];
+}
 DEV uint2 load_words(const void *p) {
     const emu_uint2 v = *(const emu_uint2 *)p;
     return {v[0], v[1]};
@@ -88,7 +103,9 @@ struct Context {
     Thread *current;
     Dim block_index, block_dim, grid_dim;
 };
-extern thread_local Context context;
+// Few bytes, for which the loader has room even where this is part of a library that is loaded late.
+#define EMU_THREAD_LOCAL __attribute__((tls_model("initial-exec"))) thread_local
+extern EMU_THREAD_LOCAL Context context;
 
 void *dynamic_shared();
 void *static_shared(size_t bytes);

@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 pub const OTHER_KERNELS: &str = "HOSTEMU_KERNELS";
 
 /// How the compiler makes such a library of `src/emu.cpp` and the two builds of `src/kernels.cpp`.
-pub const SHARED_FLAGS: [&str; 10] = [
+pub const SHARED_FLAGS: [&str; 9] = [
     "-std=c++17",
     "-O1",
     "-w",
@@ -18,7 +18,6 @@ pub const SHARED_FLAGS: [&str; 10] = [
     "-fno-unroll-loops",
     "-DHOST_EMU",
     "-DEMU_TWO_BUILDS",
-    "-march=native",
 ];
 
 /// The twin of `EmuHow` in `emu.cpp`.

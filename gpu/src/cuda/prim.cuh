@@ -31,6 +31,22 @@ DEV uint2 load_words(const void *p) { return *(const uint2 *)p; }
 DEV void store_words(void *p, u32 a, u32 b) { *(uint2 *)p = make_uint2(a, b); }
 DEV void store_words(void *p, u32 a, u32 b, u32 c, u32 d) { *(uint4 *)p = make_uint4(a, b, c, d); }
 
+// Four sums side by side, which the CPU keeps in one register.
+typedef float4 Sums4;
+// sums[i] += a b[i], each rounded once.
+DEV void add_products(Sums4 &sums, float a, float4 b) {
+    sums.x = fmaf(a, b.x, sums.x);
+    sums.y = fmaf(a, b.y, sums.y);
+    sums.z = fmaf(a, b.z, sums.z);
+    sums.w = fmaf(a, b.w, sums.w);
+}
+DEV void take(const Sums4 &sums, float (&to)[4]) {
+    to[0] = sums.x;
+    to[1] = sums.y;
+    to[2] = sums.z;
+    to[3] = sums.w;
+}
+
 DEV u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 // Half precision to a float, exactly, and back, rounded to nearest even; beyond the largest: infinity.

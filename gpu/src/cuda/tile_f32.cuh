@@ -75,7 +75,7 @@ DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
     STATIC_SHARED(float, rooms_b, 2 * ROOM_B);
     // Each thread's sums come in squares of four by four, which lie 64 apart.
     const int row = threadIdx.x / 16 * 4, col = threadIdx.x % 16 * 4;
-    float sums[TM][TN] = {};
+    Sums4 sums[TM][TN / 4] = {};
 
     fetch_a.start(a, m0, k0);
     fetch_b.start(b, n0, k0);
@@ -102,17 +102,17 @@ DEV void multiply(const A &a, const B &b, int m0, int n0, int k0, int k1,
             for (int q = 0; q < TN / 4; q++)
                 right[q] = load4(room_b + i * Fetch<B, N>::PITCH + q * 64 + col);
             UNROLL
-            for (int at = 0; at < TM * TN; at++) {
-                const int r = at / TN, c = at % TN;
-                sums[r][c] =
-                    fmaf(((const float *)left)[r], ((const float *)right)[c], sums[r][c]);
+            for (int at = 0; at < TM * TN / 4; at++) {
+                const int r = at / (TN / 4), q = at % (TN / 4);
+                add_products(sums[r][q], ((const float *)left)[r], right[q]);
             }
         }
     }
     UNROLL
-    for (int at = 0; at < TM * TN; at += 4) {
-        const int r = at / TN, c = at % TN;
-        const float four[4] = {sums[r][c], sums[r][c + 1], sums[r][c + 2], sums[r][c + 3]};
-        output(m0 + r / 4 * 64 + row + r % 4, n0 + c / 4 * 64 + col, four);
+    for (int at = 0; at < TM * TN / 4; at++) {
+        const int r = at / (TN / 4), q = at % (TN / 4);
+        float four[4];
+        take(sums[r][q], four);
+        output(m0 + r / 4 * 64 + row + r % 4, n0 + q * 64 + col, four);
     }
 }
