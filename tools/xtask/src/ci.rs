@@ -1,10 +1,10 @@
 //! What CI runs after the tests.
 
 use crate::{kernels, licences, step};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
-/// Formatting, lints, documentation, the kernels' images, licences. A machine that cannot have NVIDIA's
-/// compilers says so and goes on, unless it is told by `CI` that it must.
+/// Formatting, lints, documentation, the GPUs' model on paper, the kernels' images, licences. A machine that cannot have
+/// Python or NVIDIA's compilers says so and goes on, unless it is told by `CI` that it must.
 ///
 /// # Errors
 /// The first that fails.
@@ -19,6 +19,21 @@ pub(crate) fn run() -> Result<()> {
     let seeded = ["test", "--workspace", "--lib", "--locked", "cuda::seeded", "--"];
     let mut seeded_bugs = step::cargo();
     step::run("seeded bugs", seeded_bugs.args(seeded).args(["--ignored", "--nocapture"]))?;
-    kernels::check(std::env::var_os("CI").is_some())?;
+    let required = std::env::var_os("CI").is_some();
+    roofline(required)?;
+    kernels::check(required)?;
     licences::check()
+}
+
+/// Fails where docs/gpu-roofline.md is not what its script prints. Without Python nothing is looked at, unless `required`.
+fn roofline(required: bool) -> Result<()> {
+    let (script, page) = ("docs/gpu-roofline.py", "docs/gpu-roofline.md");
+    if !required && step::command("python3").arg("--version").output().is_err() {
+        step::tell(&format!("SKIP: {page} is not compared: there is no python3"));
+        return Ok(());
+    }
+    let (made, _) = step::output("roofline", step::command("python3").arg(script))?;
+    let kept = std::fs::read(step::root().join(page)).context(page)?;
+    ensure!(kept == made.stdout, "{page} differs: run `python3 {script} > {page}`");
+    Ok(())
 }
