@@ -334,9 +334,9 @@ pub fn check_towers(towers: usize, net_towers: usize) -> Result<(), Usage> {
 fn check_count(gpus: &[usize], towers: Option<usize>, net_towers: usize) -> Result<()> {
     let count = gpus.len();
     if count != 1 && count != net_towers {
+        let more = if net_towers > 1 { format!(", or {net_towers}") } else { String::new() };
         return Err(Usage(format!(
-            "--gpus names {count} devices, and the net has {net_towers} towers: name 1 device, or \
-             {net_towers}"
+            "--gpus names {count} devices, and the net has {net_towers} towers: name 1 device{more}"
         ))
         .into());
     }

@@ -14,11 +14,30 @@ use std::{
 /// spare so that a sender never waits for a receiver that is a layer behind.
 pub const PARCELS_MAX: usize = 1 + 1 + 1;
 
+/// A batch of those that towers compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Batches computed before this one.
+    pub number: u64,
+    /// Which step of the training it is, from 0; none in testing.
+    pub step: Option<u64>,
+}
+
+impl fmt::Display for Turn {
+    /// As the metrics count, from 1.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "step {}", step + 1),
+            None => f.write_str("testing"),
+        }
+    }
+}
+
 /// Which tensor a parcel carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
-    /// Batches computed before this one.
-    pub turn: u64,
+    /// Of which batch.
+    pub turn: Turn,
     /// Layer of the net.
     pub layer: usize,
     /// Gradients on their way back.
@@ -28,7 +47,7 @@ pub struct Tag {
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = if self.backward { "gradients" } else { "activations" };
-        write!(f, "the {way} at layer {} in turn {}", self.layer + 1, self.turn)
+        write!(f, "the {way} at layer {} in {}", self.layer + 1, self.turn)
     }
 }
 
@@ -292,7 +311,8 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    const TAG: Tag = Tag { turn: 3, layer: 2, backward: false };
+    const TURN: Turn = Turn { number: 3, step: Some(40) };
+    const TAG: Tag = Tag { turn: TURN, layer: 2, backward: false };
 
     /// Two parts of which parcels are numbers.
     fn two(patience: Duration) -> (Exchange<u32>, Exchange<u32>, Poison) {
@@ -327,6 +347,6 @@ mod tests {
     fn a_silent_tower_is_named_with_what_was_waited_for() {
         let (mut a, _b, _) = two(Duration::from_millis(1));
         let error = a.receive(0, TAG, |_| ()).expect_err("nothing was sent").to_string();
-        assert!(error.contains("activations at layer 3 in turn 3 of tower 1"), "{error}");
+        assert!(error.contains("activations at layer 3 in step 41 of tower 1"), "{error}");
     }
 }

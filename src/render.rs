@@ -154,8 +154,10 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<DeviceError>() {
         return match error {
-            DeviceError::OutOfMemory { .. } | DeviceError::Threads { .. } => {
-                Some("pass a smaller --batch, or fewer --threads".into())
+            DeviceError::OutOfMemory { .. } => Some("pass a smaller --batch".into()),
+            DeviceError::Threads { .. } => Some("pass fewer --threads".into()),
+            DeviceError::NotPinned { .. } => {
+                Some("raise `ulimit -l`, or carry all towers on one GPU".into())
             }
             DeviceError::Unusable(error) => Some(gpu_hint(error).into()),
             _ => None,
@@ -164,10 +166,14 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<TowerError>() {
         return match error {
             TowerError::Device(error) => hint(error),
-            TowerError::NoRoom { fitting, .. } => Some(fitting.map_or_else(
-                || "carry the net on more GPUs, or pass --device cpu".into(),
-                |batch| format!("pass --batch {batch} or less, or carry the net on more GPUs"),
-            )),
+            TowerError::NoRoom { fitting, .. } | TowerError::Full { fitting, .. } => {
+                Some(fitting.map_or_else(
+                    || "carry the net on more GPUs, or pass --device cpu".into(),
+                    |batch| {
+                        format!("pass --batch {batch} or less, or carry the net on more GPUs")
+                    },
+                ))
+            }
             _ => None,
         };
     }
@@ -183,6 +189,9 @@ fn gpu_hint(error: &Unusable) -> &'static str {
             "see whether `nvidia-smi` lists a GPU and CUDA_VISIBLE_DEVICES names it; or pass --device cpu"
         }
         Unusable::OldDriver { .. } => "install driver 525 or newer, or pass --device cpu",
+        Unusable::OldDriverForPtx { .. } => {
+            "install driver 550 or newer, and unset ALEXNET_KERNELS if it is set; or pass --device cpu"
+        }
         Unusable::OldDevice { .. } => "name a newer one with --gpus, or pass --device cpu",
         Unusable::NoSuch { .. } => "`alexnet doctor` lists those that there are",
         _ => "see what `nvidia-smi` says, or pass --device cpu",

@@ -11,20 +11,30 @@ fn doctor_finds_an_emulated_pair_sound() {
     let bench = Bench::new();
     let flags = ["doctor", "--gpus", "0,1", "--preset", "demo", "--batch", "2", "--steps", "1"];
     let mut command = bench.alexnet(&flags);
-    let output = succeeds(emulator.on(command.arg("--json"), &[]));
+    command.args(["--dtype", "f32", "--json"]);
+    // As users run it: a cubin, and PTX beside it.
+    let command = emulator.on(&mut command, &[]).env_remove("ALEXNET_KERNELS");
+    let output = succeeds(command);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verdict"], "sound", "{report}");
     let ops = report["layers"].as_array().expect("layers");
+    for (gpu, by) in
+        [(0, "sm_80.cubin 128x64"), (0, "compute_80.ptx"), (1, "gpu 1, sm_80.cubin")]
+    {
+        let tried = ops.iter().filter(|op| op["gpu"] == gpu && op["by"] == by).count();
+        assert!(tried > 10, "{by}: {report}");
+    }
     assert!(
         ops.len() > 40
             && ops.iter().all(|op| op["apart"].as_f64().is_some_and(|apart| apart < 1e-5)),
         "{report}"
     );
     assert_eq!(report["copies"].as_array().map(Vec::len), Some(6), "{report}");
-    assert_eq!(report["speeds"]["lines"].as_array().map(Vec::len), Some(8), "{report}");
+    assert_eq!(report["speeds"][0]["lines"].as_array().map(Vec::len), Some(8), "{report}");
     assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
     assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");
     assert!(
-        report["towers"]["apart_all"].as_f64().is_some_and(|apart| apart < 1e-4),
+        report["towers"][0]["apart_all"].as_f64().is_some_and(|apart| apart < 1e-4),
         "{report}"
     );
 }
@@ -33,16 +43,15 @@ fn doctor_finds_an_emulated_pair_sound() {
 fn doctor_tries_every_tile_and_all_numbers() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
+    let mut command = bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
+    command.arg("--config").arg(bench.path("tiny.toml")).args(["--batch", "1", "--steps", "1"]);
+    let output = succeeds(emulator.on(&mut command, &[]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let all = report["layers"].as_array().expect("layers");
+    assert_eq!(report["towers"].as_array().map(Vec::len), Some(4), "{report}");
     for (dtype, near) in [("f32", 1e-5), ("tf32", 1e-3), ("bf16", 3e-3), ("f16", 4e-4)] {
-        let mut command =
-            bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
-        command.arg("--config").arg(bench.path("tiny.toml"));
-        command.args(["--batch", "1", "--steps", "1", "--dtype", dtype]);
-        let output = succeeds(emulator.on(&mut command, &[]));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let ops = report["layers"].as_array().expect("layers");
-        let products: Vec<_> =
-            ops.iter().filter(|op| op["gflops"].as_f64() > Some(0.0)).collect();
+        let ops = all.iter().filter(|op| op["dtype"] == dtype);
+        let products: Vec<_> = ops.filter(|op| op["gflops"].as_f64() > Some(0.0)).collect();
         let by_tiles = products
             .iter()
             .filter(|op| {

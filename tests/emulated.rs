@@ -3,7 +3,7 @@
 
 use crate::{
     emulator::Emulator,
-    program::{Bench, checkpoints, fails, stderr, succeeds},
+    program::{Bench, checkpoints, stderr, succeeds},
     rig::tensors_apart,
 };
 use alexnet::{
@@ -226,7 +226,9 @@ fn no_wait_can_be_left_out() {
             let text = stderr(&output);
             assert!(!text.contains("panicked"), "{text}");
             // It trains on other numbers, or the loss is none.
-            !output.status.success() || losses(&bench.path(&out)) != sound
+            let diverged = text.contains("training has diverged");
+            assert!(output.status.success() || diverged, "{text}");
+            diverged || losses(&bench.path(&out)) != sound
         });
         let (who, whom) = (STREAMS[who], STREAMS[whom]);
         assert!(noticed, "`{who}` does not wait for `{whom}`, and nobody notices");
@@ -277,25 +279,6 @@ fn gpus_that_keep_bf16_stay_near_the_cpu_and_give_the_same_bits_again() {
 }
 
 #[test]
-fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
-    let Some(emulator) = Emulator::find() else { return };
-    let bench = Bench::new();
-    for (out, setting, flags, says) in [
-        ("lost", ("LOSE", "1:500"), &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
-        ("hangs", ("STICK", "1:500"), &["--patience", "2"], "waited 2 s"),
-    ] {
-        let flags = [&["--gpus", "0,1"], flags].concat();
-        let mut command = tiny(&bench, out, &flags);
-        let text = fails(emulator.on(&mut command, &[setting]), 1, &[says]);
-        assert_eq!(text.matches("error:").count(), 1, "{text}");
-        let kept = checkpoints(&bench.path(out)).len();
-        assert!((1..6).contains(&kept), "{out}: {kept} checkpoints");
-        succeeds(&mut tiny(&bench, out, &["--resume", "--device", "cpu"]));
-        assert_eq!(losses(&bench.path(out)).len(), 6, "{out}");
-    }
-}
-
-#[test]
 fn the_timeline_shows_what_streams_do_and_that_pictures_come_during_the_step_before() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
@@ -319,34 +302,15 @@ fn the_timeline_shows_what_streams_do_and_that_pictures_come_during_the_step_bef
             assert!(spans(&format!("tower-{tower} {stream}")).len() >= 6, "{tower} {stream}");
         }
     }
-    let (copies, kernels) = (spans("tower-0 copy"), spans("tower-0 compute"));
-    let within = |(at, _): &(f64, f64)| {
-        let first = kernels.first().expect("kernels").0;
-        let (last, took) = kernels.last().expect("kernels");
-        *at > first && *at < last + took
+    // A copy beside the ops: the next step's pictures, and what crosses.
+    let ops = spans("tower-0 compute");
+    let beside = |(at, took): &(f64, f64)| {
+        ops.iter().any(|(start, long)| at < &(start + long) && start < &(at + took))
     };
-    assert!(copies.iter().any(within), "no copy while kernels run");
-}
-
-#[test]
-fn a_gpu_without_room_says_for_what_and_which_batch_fits() {
-    let Some(emulator) = Emulator::find() else { return };
-    let bench = Bench::new();
-    let mut command = tiny(&bench, "full", &["--gpus", "0,0", "--batch", "48"]);
-    let says = [
-        "gpu 0 has 2 MiB free, and batch 48 needs",
-        "weights and velocities",
-        "would fit",
-        "hint: pass --batch",
-    ];
-    let text = fails(emulator.on(&mut command, &[("MEMORY_MIB", "2")]), 1, &says);
-    let words: Vec<_> = text.split_whitespace().collect();
-    let at = words.windows(2).position(|words| words == ["would", "fit"]).expect("said");
-    let mut fitting = tiny(&bench, "fits", &["--gpus", "0,0", "--batch", words[at - 1]]);
-    succeeds(emulator.on(&mut fitting, &[("MEMORY_MIB", "2")]));
-    // Activations of half the bytes leave room for the batch that was too large.
-    let halves = ["--gpus", "0,0", "--batch", "48", "--dtype", "bf16"];
-    succeeds(emulator.on(&mut tiny(&bench, "halves", &halves), &[("MEMORY_MIB", "2")]));
+    for stream in ["copy", "out", "inward"] {
+        let spans = spans(&format!("tower-0 {stream}"));
+        assert!(spans.iter().skip(2).any(beside), "`{stream}` does nothing beside the ops");
+    }
 }
 
 #[test]
@@ -362,23 +326,4 @@ fn a_run_goes_from_gpus_to_the_cpu_and_back() {
     let text = stderr(&succeeds(emulator.on(&mut tiny(&bench, "moved", &back), &[])));
     assert!(text.contains("to rounding only"), "{text}");
     same(&bench.path("cpu"), &bench.path("moved"), "moved twice");
-}
-
-#[test]
-fn what_is_missing_is_said_and_what_to_do() {
-    let Some(emulator) = Emulator::find() else { return };
-    let bench = Bench::new();
-    for (flags, settings, says) in [
-        (["--device", "cuda"], [("DEVICES", "0")], ["finds no GPU", "hint: see whether"]),
-        (["--gpus", "0"], [("DRIVER", "11080")], ["is for CUDA 11.8", "hint: install driver"]),
-        (["--gpus", "1"], [("CAPABILITY", "6.1")], ["capability 6.1", "hint: name a newer"]),
-        (["--gpus", "2"], [("DEVICES", "2")], ["there is no GPU 2", "hint: `alexnet doctor`"]),
-    ] {
-        fails(emulator.on(&mut tiny(&bench, "none", &flags), &settings), 1, &says);
-    }
-    // Where nothing is asked for, the CPU does.
-    let mut command = tiny(&bench, "auto", &[]);
-    let output = succeeds(emulator.on(&mut command, &[("DRIVER", "11080")]));
-    let text = stderr(&output);
-    assert!(text.contains("device: CPU") && text.contains("is for CUDA 11.8"), "{text}");
 }

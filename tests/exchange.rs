@@ -1,7 +1,7 @@
 //! A seeded simulation of the exchange: parts that send, receive and leave in any order, held to a
 //! model of what each call must return.
 
-use alexnet::exchange::{Exchange, PARCELS_MAX, Poison, Tag};
+use alexnet::exchange::{Exchange, PARCELS_MAX, Poison, Tag, Turn};
 use pipeline::random::Draws;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -67,7 +67,7 @@ impl Model {
 
 fn tag(draws: &mut Draws) -> Tag {
     let layer = draws.below(2) as usize;
-    Tag { turn: 7, layer, backward: draws.below(8) == 0 }
+    Tag { turn: Turn { number: 7, step: None }, layer, backward: draws.below(8) == 0 }
 }
 
 /// Makes the calls of one seed; returns the kinds of result that came.

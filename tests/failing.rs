@@ -140,14 +140,14 @@ fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
     let error = core(&config, 0)
         .batch(TRAIN, &pictures, &[1, 2], &mut ends[0], &mut laps(&Trace::off()))
         .expect_err("no peer");
-    let text = "tower 0 waited 0 s for the activations at layer 3 in turn 0 of tower 1";
+    let text = "tower 0 waited 0 s for the activations at layer 3 in step 1 of tower 1";
     assert_eq!(error.to_string(), text);
 }
 
 #[test]
 fn towers_that_are_out_of_step_notice() {
     let ends = ends(LIMIT);
-    // One trains where the other tests: gradients are due, and the next batch's activations come.
+    // One trains where the other tests.
     let run = |(index, mut exchange): (usize, Exchange<Vec<f32>>)| {
         let (config, pass) = (tiny(), [TRAIN, Pass::Test][index]);
         let (mut core, pictures) = (core(&config, index), pictures(&config));
@@ -161,10 +161,10 @@ fn towers_that_are_out_of_step_notice() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     let wanted = [
-        "tower 0 wanted the gradients at layer 7 in turn 0 and got the activations at layer 3 in \
-         turn 1",
-        "tower 1 wanted the activations at layer 3 in turn 1 and got the gradients at layer 8 in \
-         turn 0",
+        "tower 0 wanted the activations at layer 3 in step 1 and got the activations at layer 3 in \
+         testing",
+        "tower 1 wanted the activations at layer 3 in testing and got the activations at layer 3 in \
+         step 1",
     ];
     assert_eq!(errors, wanted);
 }

@@ -15,6 +15,8 @@ mod formats;
 mod bad_input;
 mod rules;
 mod emulated;
+mod driver;
+mod gpu_faults;
 mod overflow;
 mod libraries;
 mod tiles;

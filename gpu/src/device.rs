@@ -34,6 +34,18 @@ pub enum DeviceError {
         device: String,
         /// What was asked for, in bytes.
         wanted_bytes: usize,
+        /// What was free of its memory, in pieces of any size; none where nobody counts it.
+        free_bytes: Option<usize>,
+    },
+    /// The system pins no more of the host's memory, which copies to and from the device need.
+    #[error("{device}: cannot pin {wanted_bytes} bytes of the host's memory: {reason}")]
+    NotPinned {
+        /// The device's name.
+        device: String,
+        /// What was asked for, in bytes.
+        wanted_bytes: usize,
+        /// What the driver said.
+        reason: String,
     },
     /// There is no such device.
     #[error(transparent)]

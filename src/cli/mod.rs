@@ -327,9 +327,9 @@ pub struct DoctorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: BatchRecipeArgs,
-    /// What layers multiply, and what GPUs keep of activations.
-    #[arg(long)]
-    pub dtype: Option<Dtype>,
+    /// What layers multiply, and what GPUs keep of activations, as in f32,bf16 [default: all that the GPUs have].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub dtype: Vec<Dtype>,
     /// Training steps that are timed. An emulated pair wants `--preset demo --batch 4 --steps 1`.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub steps: u32,

@@ -21,6 +21,11 @@ pub enum Dtype {
     Tf32,
 }
 
+impl Dtype {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Tf32, Self::Bf16, Self::F16];
+}
+
 /// As GPUs compute it.
 impl From<Dtype> for gpu::cuda::Numbers {
     fn from(dtype: Dtype) -> Self {

@@ -7,6 +7,7 @@ use super::{
     needs::{Shared, demand},
     room::{Room, Rows},
     step::{Outcome, Pass, StepError},
+    watch::Watch,
 };
 use crate::{
     config::Train,
@@ -17,7 +18,7 @@ use gpu::{
     device::{Device, DeviceError, Input, Pictures, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// Between two looks at a device that works on its own: an event cannot be waited for with a limit.
 pub(super) const PAUSE: Duration = Duration::from_micros(50);
@@ -42,13 +43,7 @@ pub struct Core<D: Device> {
     logits: D::Buffer,
     dw: D::Buffer,
     db: D::Buffer,
-    /// Batches begun.
-    turn: u64,
-    /// Batches whose score was taken.
-    scored: u64,
-    /// What was unpacked in batches that are not scored: how many before it, of whom, and what.
-    awaited: VecDeque<(u64, usize, Tag)>,
-    unpacked: u64,
+    watch: Watch,
 }
 
 impl<D: Device> Core<D> {
@@ -73,16 +68,13 @@ impl<D: Device> Core<D> {
         // Each peer sends once per layer that looks across and way.
         let parcels = 2 * rooms.iter().filter(|room| room.layer.across).count() * peers.len();
         Ok(Self {
-            awaited: VecDeque::with_capacity(parcels * (1 + D::AHEAD)),
-            unpacked: 0,
-            scored: 0,
+            watch: Watch::new(1 + D::AHEAD, parcels),
             gradient: device.activations(shared.gradient)?,
             foreign_gradient: device.activations(shared.foreign)?,
             arrived: device.activations(shared.foreign)?,
             logits: device.zeros(shared.logits)?,
             dw: device.zeros(shared.dw)?,
             db: device.zeros(shared.db)?,
-            turn: 0,
             train: train.clone(),
             net: net.clone(),
             device,
@@ -145,7 +137,7 @@ impl<D: Device> Core<D> {
     ) -> Result<Outcome, StepError> {
         let times = self.start(pass, pictures, labels, exchange, lap)?;
         let mut waited = Duration::ZERO;
-        while self.progress()?.done < self.turn {
+        while self.progress()?.done < self.watch.begun() {
             if waited >= exchange.patience() {
                 return Err(self.stuck(exchange.tower(), waited));
             }
@@ -168,6 +160,7 @@ impl<D: Device> Core<D> {
     ) -> Result<Times, StepError> {
         let (mut times, pixels) = (Times::default(), pictures.pixels());
         lap("begin");
+        self.watch.begin(pass.step());
         let step = match pass {
             Pass::Train { rate, step, scale } => Step { rate, step, scale },
             Pass::Test => Step::default(),
@@ -195,13 +188,12 @@ impl<D: Device> Core<D> {
             }
         }
         self.device.end();
-        self.turn += 1;
         Ok(times)
     }
 
     /// Batches that were started.
     pub fn started(&self) -> u64 {
-        self.turn
+        self.watch.begun()
     }
 
     /// How far the device is.
@@ -215,11 +207,7 @@ impl<D: Device> Core<D> {
     /// The score of the oldest batch that was not asked for, which must be done: the first part's to
     /// tell, which adds up the logits.
     pub fn score(&mut self) -> Score {
-        let scored = self.scored;
-        self.scored += 1;
-        while self.awaited.front().is_some_and(|(_, _, tag)| tag.turn <= scored) {
-            self.awaited.pop_front();
-        }
+        self.watch.score();
         self.device.score()
     }
 
@@ -231,12 +219,7 @@ impl<D: Device> Core<D> {
     /// The error of a device that has not finished its oldest batch after `waited`.
     pub fn stuck(&mut self, tower: usize, waited: Duration) -> StepError {
         let unpacked = self.device.progress().map_or(0, |progress| progress.unpacked);
-        let missing = self.awaited.iter().find(|(before, ..)| *before >= unpacked);
-        let at = missing.map_or_else(
-            || "its own work: all that it needs of others has come".into(),
-            |(_, peer, tag)| format!("{tag} of tower {peer}"),
-        );
-        StepError::Stuck { tower, turn: self.scored, seconds: waited.as_secs(), at }
+        self.watch.stuck(tower, unpacked, waited)
     }
 
     fn dropout(&self, layer: usize, step: u64) -> Dropout {
@@ -258,7 +241,7 @@ impl<D: Device> Core<D> {
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
         for i in 0..self.rooms.len() {
-            let tag = Tag { turn: self.turn, layer: i, backward: false };
+            let tag = Tag { turn: self.watch.turn(), layer: i, backward: false };
             let (before, rest) = self.rooms.split_at_mut(i);
             let room = &mut rest[0];
             if let Some(before) = before.last().filter(|_| room.layer.reads_peers()) {
@@ -274,8 +257,7 @@ impl<D: Device> Core<D> {
             for peer in 0..room.foreign.len() {
                 let (len, x) = (room.x_len * n, &mut room.foreign[peer]);
                 exchange.receive(peer, tag, |parcel| self.device.unpack(parcel, len, x))?;
-                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
-                self.unpacked += 1;
+                self.watch.unpacks(exchange.device_of(peer), tag);
                 times.exchange += lap("exchange");
                 room.multiply_foreign(peer, &mut self.device, n);
                 times.forward += lap("forward");
@@ -307,8 +289,7 @@ impl<D: Device> Core<D> {
             if self.part.leads() {
                 let arrived = &mut self.logits;
                 exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, arrived))?;
-                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
-                self.unpacked += 1;
+                self.watch.unpacks(exchange.device_of(peer), tag);
                 device.add(len, arrived, &mut room.y);
             } else if exchange.device_of(peer) == 0 {
                 exchange.send(peer, tag, |parcel| device.pack(&room.y, len, parcel))?;
@@ -327,15 +308,14 @@ impl<D: Device> Core<D> {
             } else if exchange.device_of(peer) == 0 {
                 let y = &mut room.y;
                 exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, y))?;
-                self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
-                self.unpacked += 1;
+                self.watch.unpacks(exchange.device_of(peer), tag);
             }
         }
         Ok(())
     }
 
     fn head_tag(&self, backward: bool) -> Tag {
-        Tag { turn: self.turn, layer: self.rooms.len() - 1, backward }
+        Tag { turn: self.watch.turn(), layer: self.rooms.len() - 1, backward }
     }
 
     /// From the gradient of what layer `i` hands on to that of what it reads; the layer is updated
@@ -345,7 +325,7 @@ impl<D: Device> Core<D> {
         times: &mut Times, lap: &mut dyn FnMut(&'static str) -> f64,
     ) -> Result<(), ExchangeError> {
         let n = self.batch;
-        let tag = Tag { turn: self.turn, layer: i, backward: true };
+        let tag = Tag { turn: self.watch.turn(), layer: i, backward: true };
         let (before, rest) = self.rooms.split_at_mut(i);
         let room = &mut rest[0];
         let device = &mut self.device;
@@ -384,8 +364,7 @@ impl<D: Device> Core<D> {
         for peer in 0..room.foreign.len() {
             let (len, arrived) = (room.x_len * n, &mut self.arrived);
             exchange.receive(peer, tag, |parcel| device.unpack(parcel, len, arrived))?;
-            self.awaited.push_back((self.unpacked, exchange.device_of(peer), tag));
-            self.unpacked += 1;
+            self.watch.unpacks(exchange.device_of(peer), tag);
             device.add(len, arrived, d);
         }
         times.exchange += lap("exchange");

@@ -4,6 +4,7 @@
 //! went. A tower that fails poisons the exchange, so that all stop with the first error.
 
 mod step;
+mod watch;
 pub mod core;
 mod handed;
 mod room;
@@ -12,7 +13,7 @@ mod actor;
 
 use self::{
     actor::{Reply, Work, live},
-    needs::largest_batch,
+    needs::{Planned, largest_batch},
 };
 pub use self::{
     core::Core,
@@ -36,6 +37,7 @@ use pipeline::{
 };
 use std::{
     io,
+    iter::successors,
     time::{Duration, Instant},
 };
 
@@ -61,6 +63,26 @@ pub enum TowerError {
         /// What its parts need, in MiB and by what.
         needs: String,
         /// The largest batch that fits.
+        fitting: Option<usize>,
+    },
+    /// A device that said that it had room has none: others use it, or what is free lies in pieces.
+    #[error(
+        "{device} has no room for {} KiB more, {} MiB are free in all (CUDA_ERROR_OUT_OF_MEMORY), and batch {batch} \
+         needs {needs} MiB{}",
+        wanted_bytes.div_ceil(1 << 10), free_bytes >> 20, fits(*fitting)
+    )]
+    Full {
+        /// The device's name.
+        device: String,
+        /// What it refused.
+        wanted_bytes: usize,
+        /// What was free of its memory then.
+        free_bytes: usize,
+        /// The batch that is asked for.
+        batch: usize,
+        /// What its parts need, in MiB and by what.
+        needs: String,
+        /// A batch that would have fitted.
         fitting: Option<usize>,
     },
     /// The operating system refused a thread.
@@ -122,18 +144,19 @@ impl<M: Memory> Towers<M> {
     ) -> Result<Self, TowerError> {
         let patience = patience.unwrap_or(D::PATIENCE);
         let count = devices.len();
-        let free: Vec<_> = devices.iter().map(Device::memory).collect();
-        check_room(&devices, &free, net, train.batch)?;
+        let planned = plan(&devices, net, train.batch)?;
+        let refused = |error| refused(error, &planned, train.batch);
         let core = |(index, device)| Core::new(device, net, index, count, train);
         let cores = devices.into_iter().enumerate().map(core).collect::<Result<Vec<_>, _>>();
-        let mut cores = cores?;
+        let mut cores = cores.map_err(refused)?;
         if trace.is_on() {
             cores.iter_mut().try_for_each(Core::watch)?;
         }
         let (exchanges, poison) = Exchange::between(count, patience, |from, to| {
             let (from, to): (&Core<D>, &Core<D>) = (&cores[from], &cores[to]);
             D::parcels(from.device(), to.device(), PARCELS_MAX, from.parcel_len())
-        })?;
+        })
+        .map_err(refused)?;
         let mut towers = Vec::new();
         for (index, (core, exchange)) in cores.into_iter().zip(exchanges).enumerate() {
             let (mailbox, work) = bounded(BATCHES_IN_FLIGHT);
@@ -285,28 +308,58 @@ impl<M: Memory> Towers<M> {
     }
 }
 
-/// Whether the parts fit into what is free of their devices' memory; several may be on one device.
-fn check_room<D: Device>(
-    devices: &[D], free: &[Option<(String, usize)>], net: &Net, batch: usize,
-) -> Result<(), TowerError> {
+/// Plans for what is free of the devices' memory; several parts may be on one device.
+///
+/// # Errors
+/// If they do not fit.
+fn plan<D: Device>(devices: &[D], net: &Net, batch: usize) -> Result<Vec<Planned>, TowerError> {
+    let free: Vec<_> = devices.iter().map(Device::memory).collect();
     let count = free.len();
+    let mut planned = vec![];
     for (device, free_bytes) in free.iter().flatten() {
         let here = |i: &usize| free[*i].as_ref().is_some_and(|(name, _)| name == device);
         let indices: Vec<usize> = (0..count).filter(here).collect();
-        let needs = indices.iter().map(|i| Needs::of(&devices[*i], net, *i, count, batch));
-        let needs: Vec<Needs> = needs.collect();
-        if needs.iter().map(Needs::sum).sum::<usize>() > *free_bytes {
-            let all: Vec<_> = needs.iter().map(Needs::to_string).collect();
-            return Err(TowerError::NoRoom {
-                device: device.clone(),
-                free_bytes: *free_bytes,
-                batch,
-                needs: all.join(" MiB, and "),
-                fitting: largest_batch(&devices[0], net, &indices, count, *free_bytes, batch),
-            });
+        let of_batch = |batch| {
+            let needs = indices.iter().map(|i| Needs::of(&devices[*i], net, *i, count, batch));
+            needs.collect::<Vec<Needs>>()
+        };
+        let bytes = |needs: &[Needs]| needs.iter().map(Needs::sum).sum::<usize>();
+        let needs = of_batch(batch);
+        let words: Vec<_> = needs.iter().map(Needs::to_string).collect();
+        let (device, free_bytes, needed) = (device.clone(), *free_bytes, bytes(&needs));
+        let needs = words.join(" MiB, and ");
+        if needed > free_bytes {
+            let fitting = largest_batch(&devices[0], net, &indices, count, free_bytes, batch);
+            return Err(TowerError::NoRoom { device, free_bytes, batch, needs, fitting });
         }
+        let halves = successors(Some(batch / 2), |batch| Some(batch / 2));
+        let halves = halves.take_while(|batch| *batch > 0);
+        let halves = halves.map(|batch| (batch, bytes(&of_batch(batch)))).collect();
+        planned.push(Planned { device, free_bytes, needs, halves });
     }
-    Ok(())
+    Ok(planned)
+}
+
+/// The error of a device that had less room than it said.
+fn refused(error: DeviceError, planned: &[Planned], batch: usize) -> TowerError {
+    let DeviceError::OutOfMemory { device, wanted_bytes, free_bytes: Some(free_bytes) } =
+        &error
+    else {
+        return error.into();
+    };
+    let Some(plan) = planned.iter().find(|plan| plan.device == *device) else {
+        return error.into();
+    };
+    // What it had given until then, and less than what it refused.
+    let had = plan.free_bytes.saturating_sub(*free_bytes) + wanted_bytes.saturating_sub(1);
+    TowerError::Full {
+        device: device.clone(),
+        wanted_bytes: *wanted_bytes,
+        free_bytes: *free_bytes,
+        batch,
+        needs: plan.needs.clone(),
+        fitting: plan.fitting(had),
+    }
 }
 
 fn fits(batch: Option<usize>) -> String {

@@ -130,6 +130,24 @@ impl fmt::Display for Needs {
     }
 }
 
+/// What was planned for a device whose memory is counted, should it have less room than it says.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) device: String,
+    pub(super) free_bytes: usize,
+    /// In MiB, and by what.
+    pub(super) needs: String,
+    /// Half of the batch, half of that, and so on, with the bytes that each needs.
+    pub(super) halves: Vec<(usize, usize)>,
+}
+
+impl Planned {
+    /// The largest of the halved batches that fits into this.
+    pub(super) fn fitting(&self, bytes: usize) -> Option<usize> {
+        self.halves.iter().find(|(_, needed)| *needed <= bytes).map(|(batch, _)| *batch)
+    }
+}
+
 /// The largest batch of which the parts of `net` that `indices` name fit into `free_bytes`.
 pub(super) fn largest_batch<D: Device>(
     device: &D, net: &Net, indices: &[usize], devices: usize, free_bytes: usize, batch: usize,

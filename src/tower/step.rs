@@ -1,6 +1,6 @@
 //! A batch as a tower is asked for it, and what comes of it.
 
-use crate::exchange::{ExchangeError, Times};
+use crate::exchange::{ExchangeError, Times, Turn};
 use gpu::{device::DeviceError, ops::softmax::Score};
 
 /// How a batch is used.
@@ -30,17 +30,27 @@ pub enum StepError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The device does not get on.
-    #[error("tower {tower} waited {seconds} s in turn {turn} for its device to finish {at}")]
+    #[error("tower {tower} waited {seconds} s in {turn} for its device to finish {at}")]
     Stuck {
         /// Which part.
         tower: usize,
-        /// Batches computed before this one.
-        turn: u64,
+        /// In which batch.
+        turn: Turn,
         /// How long, in seconds.
         seconds: u64,
         /// What has not come, or that all has.
         at: String,
     },
+}
+
+impl Pass {
+    /// Which step of the training it is, from 0.
+    pub fn step(self) -> Option<u64> {
+        match self {
+            Self::Train { step, .. } => Some(step),
+            Self::Test => None,
+        }
+    }
 }
 
 /// What a batch gave. The score is the first part's to tell, which adds up the logits.

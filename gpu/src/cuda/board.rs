@@ -14,7 +14,7 @@ use super::{
     memory::{Memory, Pinned, pageable},
     module::Kernels,
     numbers::{self, Numbers},
-    probe::{Found, Gpu},
+    probe::{Found, Gpu, PTX_DRIVER_MIN, Unusable},
     queues::Queues,
     setup::Setup,
     steps::workspace_bytes,
@@ -90,13 +90,17 @@ impl Cuda {
     /// If there is no such GPU, or it cannot be used.
     pub fn open_with(found: &Found, index: usize, setup: Setup) -> Result<Self, DeviceError> {
         let gpu = found.usable(index).map_err(DeviceError::Unusable)?.clone();
-        let context = Context::new(index)?;
+        let context = Context::new(index, setup.patience)?;
         let image =
             images::pick(gpu.capability, setup.kernels).ok_or_else(|| DeviceError::Failed {
                 device: context.name().into(),
                 doing: "choosing its kernels",
                 reason: "there is PTX for compute capability 8.0 and newer only".into(),
             })?;
+        if image.is_ptx() && found.driver < PTX_DRIVER_MIN {
+            let found = found.driver;
+            return Err(DeviceError::Unusable(Unusable::OldDriverForPtx { found }));
+        }
         let kernels = Kernels::load(&context, &image.bytes)?;
         let arrivals = (0..ARRIVALS).map(|_| Event::new(&context)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -329,8 +333,11 @@ impl Cuda {
         let op = self.queues.count();
         let (to, stream) = (self.write(dst, op), self.queues.compute.handle());
         let src = dst.numbers().narrow(src);
+        // The driver itself waits for a copy of memory that is not pinned, without a limit.
+        let copied = self.queues.compute.synchronize();
         // SAFETY: `dst` is long enough; both stay until the stream was waited for.
-        let copied = unsafe { result::memcpy_htod_async(to.0, &src, stream) };
+        let copied =
+            copied.and_then(|()| unsafe { result::memcpy_htod_async(to.0, &src, stream) });
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
         self.keep("copying to the GPU", copied);
     }
@@ -346,8 +353,10 @@ impl Cuda {
         let op = self.queues.count();
         let (from, stream) = (src.read_by(op), self.queues.compute.handle());
         let mut bytes = vec![0_u8; dst.len() * src.numbers().bytes()];
+        let copied = self.queues.compute.synchronize();
         // SAFETY: `src` is long enough; both stay until the stream was waited for.
-        let copied = unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream) };
+        let copied = copied
+            .and_then(|()| unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream) });
         let copied = copied.and_then(|()| self.queues.compute.synchronize());
         self.keep("copying from the GPU", copied);
         src.numbers().widen(&bytes, dst);

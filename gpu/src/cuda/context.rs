@@ -10,10 +10,17 @@ use cudarc::driver::{
     result::stream::StreamKind,
     sys::{self, CUevent_flags, CUresult},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
+
+/// Between two looks at what somebody waits for: the driver waits without a limit, or looks once.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// The context that everything on one GPU shares.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ pub(super) struct Context {
     /// Whether the GPU has failed or fallen silent. Then nothing is freed: that would wait for it, and
     /// the end of the process frees all.
     lost: AtomicBool,
+    /// How long a GPU may take for what somebody waits for.
+    patience: Duration,
 }
 
 // SAFETY: the driver's handles belong to the process, and its functions may be called from any thread.
@@ -33,13 +42,13 @@ unsafe impl Sync for Context {}
 
 impl Context {
     /// The primary context of GPU `index`, which [`super::probe`] has found.
-    pub(super) fn new(index: usize) -> Result<Arc<Self>, DeviceError> {
+    pub(super) fn new(index: usize, patience: Duration) -> Result<Arc<Self>, DeviceError> {
         let name = format!("gpu {index}");
         let failed = |error| failed(&name, "opening it", error);
         let device = result::device::get(index as i32).map_err(failed)?;
         // SAFETY: the driver just gave us the device; `drop` releases the context.
         let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let context = Self { device, handle, name, lost: AtomicBool::new(false) };
+        let context = Self { device, handle, name, lost: AtomicBool::new(false), patience };
         context.bind()?;
         Ok(Arc::new(context))
     }
@@ -55,6 +64,11 @@ impl Context {
         &self, doing: &'static str, done: Result<T, DriverError>,
     ) -> Result<T, DeviceError> {
         done.map_err(|error| failed(&self.name, doing, error))
+    }
+
+    /// The error of host memory that could not be pinned.
+    pub(super) fn not_pinned(&self, wanted_bytes: usize, error: DriverError) -> DeviceError {
+        DeviceError::NotPinned { device: self.name.clone(), wanted_bytes, reason: says(error) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -126,6 +140,8 @@ fn failed(device: &str, doing: &'static str, error: DriverError) -> DeviceError 
 pub(super) struct Stream {
     context: Arc<Context>,
     handle: sys::CUstream,
+    /// Of what was asked when somebody waited last.
+    end: Event,
 }
 
 // SAFETY: as for `Context`.
@@ -138,7 +154,7 @@ impl Stream {
         context.bind()?;
         let made = result::stream::create(StreamKind::NonBlocking);
         let handle = context.check("making a stream", made)?;
-        Ok(Self { context: Arc::clone(context), handle })
+        Ok(Self { context: Arc::clone(context), handle, end: Event::new(context)? })
     }
 
     pub(super) fn handle(&self) -> sys::CUstream {
@@ -159,10 +175,18 @@ impl Stream {
         unsafe { result::event::record(event.handle, self.handle) }
     }
 
-    /// Waits until all that was asked has happened.
+    /// Waits until all that was asked has happened, but not for longer than a GPU may take: then it is given up.
     pub(super) fn synchronize(&self) -> Result<(), DriverError> {
-        // SAFETY: the handle lives as long as `self`.
-        unsafe { result::stream::synchronize(self.handle) }
+        self.record(&self.end)?;
+        let started = Instant::now();
+        while !self.end.happened()? {
+            if started.elapsed() > self.context.patience {
+                self.context.give_up();
+                return Err(DriverError(CUresult::CUDA_ERROR_NOT_READY));
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 }
 

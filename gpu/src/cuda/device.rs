@@ -10,6 +10,7 @@ use super::{
     memory::{Memory, Pinned},
     numbers::Numbers,
     parcel::Parcel,
+    setup,
     steps::workspace_bytes,
     timeline::Timeline,
 };
@@ -35,8 +36,7 @@ impl Device for Cuda {
     type Parcel = Parcel;
 
     const AHEAD: usize = BATCHES - 1;
-    /// A step takes a GPU some ms; its first launches compile kernels where there is PTX only.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = setup::PATIENCE;
 
     fn describe(&self) -> String {
         let gpu = self.gpu();

@@ -28,6 +28,16 @@ pub struct Image {
     pub bytes: Vec<u8>,
 }
 
+impl Image {
+    /// Whether the driver has to compile it.
+    pub fn is_ptx(&self) -> bool {
+        !self.bytes.starts_with(ELF)
+    }
+}
+
+/// What a cubin begins with.
+const ELF: &[u8] = b"\x7fELF";
+
 struct Packed {
     capability: Capability,
     name: &'static str,
@@ -76,15 +86,17 @@ fn unpack(packed: &Packed) -> Image {
     let reader = LzmaReader::new_mem_limit(packed.bytes, u32::MAX, None);
     let read = reader.and_then(|mut reader| reader.read_to_end(&mut bytes));
     read.expect("images are whole");
-    if !bytes.starts_with(b"\x7fELF") {
-        bytes.push(0); // PTX is text
+    let mut image = Image { name: packed.name, bytes };
+    if image.is_ptx() {
+        image.bytes.push(0); // it is text
     }
-    Image { name: packed.name, bytes }
+    image
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::probe::PTX_DRIVER_MIN;
     use std::collections::BTreeMap;
 
     #[test]
@@ -110,9 +122,20 @@ mod tests {
     #[test]
     fn cubins_are_elf_files_and_the_ptx_ends_with_a_zero() {
         for packed in &CUBINS {
-            assert!(unpack(packed).bytes.starts_with(b"\x7fELF"), "{}", packed.name);
+            assert!(!unpack(packed).is_ptx(), "{}", packed.name);
         }
-        assert!(unpack(&PTX).bytes.ends_with(&[0]));
+        assert!(unpack(&PTX).is_ptx() && unpack(&PTX).bytes.ends_with(&[0]));
+    }
+
+    #[test]
+    fn the_oldest_driver_for_ptx_knows_its_version() {
+        let text = String::from_utf8(unpack(&PTX).bytes).expect("PTX is text");
+        let version = text.split_once(".version ").expect("a version").1;
+        // PTX 8.0 came with CUDA 12.0, and so on.
+        let (major, minor) =
+            version.split_once('\n').expect("a line").0.split_once('.').expect("two");
+        let number = |text: &str| text.trim().parse::<i32>().expect("a number");
+        assert_eq!((number(major) + 4) * 1000 + number(minor) * 10, PTX_DRIVER_MIN);
     }
 
     /// Kernels of the PTX and their parameters' sizes.

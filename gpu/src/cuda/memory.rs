@@ -33,8 +33,11 @@ impl Memory {
         // SAFETY: a size above 0, and `drop` frees it.
         let start = match unsafe { result::malloc_sync(bytes) } {
             Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
-                let device = context.name().into();
-                return Err(DeviceError::OutOfMemory { device, wanted_bytes: bytes });
+                return Err(DeviceError::OutOfMemory {
+                    device: context.name().into(),
+                    wanted_bytes: bytes,
+                    free_bytes: context.memory().ok().map(|(free, _)| free),
+                });
             }
             made => context.check("allocating memory", made)?,
         };
@@ -119,7 +122,7 @@ impl Pinned {
         let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
         // SAFETY: a size above 0, and `drop` frees it.
         let made = unsafe { result::malloc_host(bytes.max(1), flags) };
-        let start = context.check("pinning host memory", made)?.cast::<u8>();
+        let start = made.map_err(|error| context.not_pinned(bytes, error))?.cast::<u8>();
         // SAFETY: the memory is ours and `bytes` long.
         unsafe { start.write_bytes(0, bytes) };
         Ok(Self(Kind::Pinned { context: Arc::clone(context), start, bytes }))
@@ -132,9 +135,11 @@ impl Pinned {
         match Self::new(context, bytes) {
             Ok(pinned) => Ok((pinned, None)),
             Err(refused) => {
-                let device = context.name();
-                let no_room =
-                    |_| DeviceError::OutOfMemory { device: device.into(), wanted_bytes: bytes };
+                let no_room = |_| DeviceError::OutOfMemory {
+                    device: context.name().into(),
+                    wanted_bytes: bytes,
+                    free_bytes: None,
+                };
                 let memory = MmapMut::map_anon(bytes.max(1)).map_err(no_room)?;
                 Ok((Self(Kind::Pageable(memory)), Some(refused)))
             }

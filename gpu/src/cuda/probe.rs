@@ -14,6 +14,9 @@ use cudarc::driver::{
 /// 12.0, which came with driver 525.
 pub const DRIVER_MIN: i32 = 12_000;
 
+/// The oldest driver that compiles the kernels' PTX, likewise: CUDA 12.4, which came with driver 550.
+pub const PTX_DRIVER_MIN: i32 = 12_040;
+
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
@@ -148,6 +151,15 @@ pub enum Unusable {
     /// A driver that does not take our kernels.
     #[error("the NVIDIA driver is for CUDA {}, and the kernels need {}", version(*found), version(DRIVER_MIN))]
     OldDriver {
+        /// Its version.
+        found: i32,
+    },
+    /// A driver that does not compile our kernels, which are asked for as PTX or are in no other form for this GPU.
+    #[error(
+        "the NVIDIA driver is for CUDA {}, and to compile the kernels' PTX takes {}",
+        version(*found), version(PTX_DRIVER_MIN)
+    )]
+    OldDriverForPtx {
         /// Its version.
         found: i32,
     },

@@ -14,6 +14,11 @@ impl Budget {
         Self { started: Instant::now(), limit: Duration::from_secs(seconds) }
     }
 
+    /// All of it.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     pub(super) fn spent(&self) -> Duration {
         self.started.elapsed()
     }

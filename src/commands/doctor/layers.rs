@@ -15,7 +15,7 @@ use gpu::{
     cuda::{
         Cuda, Numbers, Setup,
         images::{Kind, pick},
-        probe::Found,
+        probe::{Found, Unusable},
         tile::Tile,
     },
     device::{Device as _, DeviceError},
@@ -25,6 +25,7 @@ use gpu::{
         linear,
     },
 };
+use std::collections::BTreeSet;
 
 /// How far results may lie apart, relative to their norm: sums of up to 400,000 terms in single precision,
 /// in another order.
@@ -55,6 +56,8 @@ struct Way {
 enum Of {
     /// The kernels as a run takes them, by all tiles.
     Run,
+    /// The same by the tile that a run takes, on a further GPU.
+    Further,
     /// As PTX.
     Ptx,
     Libraries,
@@ -67,16 +70,23 @@ struct Tried {
     task: Task,
 }
 
-/// Tries each op that the first of as many devices as towers is asked for on GPU `index`, of products of `numbers`.
+/// Tries each op that the first of as many devices as towers is asked for, of products of `numbers`: by every way on
+/// the first of the GPUs `indices`, and on the others as they run it.
 pub(super) fn check(
-    (found, index): (&Found, usize), numbers: Numbers, net: &Net, batch: usize,
+    (found, indices): (&Found, &[usize]), numbers: Numbers, net: &Net, batch: usize,
     budget: &Budget, report: &mut Report,
 ) -> Result<()> {
-    let mut ways = ways(found, index, numbers)?;
+    let mut ways = ways(found, indices[0], numbers, budget, report)?;
+    for index in further(indices) {
+        let setup = Setup { libraries: false, ..setup(budget) };
+        let gpu = Cuda::open_with(found, index, setup)?.keeping(numbers);
+        let by = format!("gpu {index}, {}", gpu.image());
+        ways.push(Way { by, of: Of::Further, gpu });
+    }
     let mut cpu = Cpu::new("doctor", cores())?;
     for tried in tasks(net) {
         if !budget.has(LEFT) {
-            report.skipped.push(tried.name);
+            report.skipped.push(format!("{}: {}", numbers.name(), tried.name));
             continue;
         }
         let wanted = {
@@ -87,7 +97,8 @@ pub(super) fn check(
         for way in &mut ways {
             for tile in way.tiles(&tried.task, numbers, batch) {
                 if tile.is_some() && !budget.has(LEFT) {
-                    report.skipped.push(format!("{} by other tiles", tried.name));
+                    let (numbers, name) = (numbers.name(), &tried.name);
+                    report.skipped.push(format!("{numbers}: {name} by other tiles"));
                     break;
                 }
                 way.gpu.tile_by(tile);
@@ -100,9 +111,22 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The kernels as a run takes them, those that are PTX, and libraries.
-fn ways(found: &Found, index: usize, numbers: Numbers) -> Result<Vec<Way>> {
+/// The GPUs beside the first, each once.
+fn further(indices: &[usize]) -> BTreeSet<usize> {
+    indices.iter().copied().filter(|index| *index != indices[0]).collect()
+}
+
+/// As the environment says; a GPU that says nothing is given up when there is no time left.
+fn setup(budget: &Budget) -> Setup {
     let environment = Setup::of_environment();
+    Setup { patience: environment.patience.min(budget.limit()), ..environment }
+}
+
+/// The kernels as a run takes them, those that are PTX, and libraries.
+fn ways(
+    found: &Found, index: usize, numbers: Numbers, budget: &Budget, report: &mut Report,
+) -> Result<Vec<Way>> {
+    let environment = setup(budget);
     let own = Setup { libraries: false, ..environment };
     let open = |setup| Cuda::open_with(found, index, setup).map(|gpu| gpu.keeping(numbers));
     let gpu = open(own)?;
@@ -110,8 +134,14 @@ fn ways(found: &Found, index: usize, numbers: Numbers) -> Result<Vec<Way>> {
     let capability = gpu.gpu().capability;
     let mut ways = vec![Way { by: image.into(), of: Of::Run, gpu }];
     if let Some(other) = pick(capability, Kind::Ptx).filter(|other| other.name != image) {
-        let gpu = open(Setup { kernels: Kind::Ptx, ..own })?;
-        ways.push(Way { by: other.name.into(), of: Of::Ptx, gpu });
+        match open(Setup { kernels: Kind::Ptx, ..own }) {
+            Ok(gpu) => ways.push(Way { by: other.name.into(), of: Of::Ptx, gpu }),
+            // Nothing that this GPU runs needs it.
+            Err(DeviceError::Unusable(why @ Unusable::OldDriverForPtx { .. })) => {
+                report.remark(format!("{} was not tried: {why}", other.name));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     if environment.libraries {
         ways.push(Way { by: "libraries".into(), of: Of::Libraries, gpu: open(environment)? });
@@ -125,7 +155,7 @@ impl Way {
         let own = task.tile(numbers, n);
         match self.of {
             Of::Libraries if own.is_none() => vec![],
-            Of::Ptx | Of::Libraries => vec![None],
+            Of::Further | Of::Ptx | Of::Libraries => vec![None],
             Of::Run => {
                 let others =
                     Tile::ALL.into_iter().filter(|tile| own.is_some_and(|own| own != *tile));
@@ -158,6 +188,7 @@ impl Way {
             _ => APART_MAX,
         };
         let gpu = bed.device.gpu();
+        let index = gpu.index;
         let peak =
             if is_product { gpu.product_peak_gflops(numbers) } else { gpu.peak_gflops() };
         let peaks = (peak, gpu.peak_gbps());
@@ -169,7 +200,7 @@ impl Way {
         let op = (tried.layer.clone(), tried.name.clone());
         Ok(Some(LayerLine::new(
             op,
-            by,
+            (index, by),
             (apart, limit),
             seconds,
             (&task, numbers, batch),

@@ -7,15 +7,17 @@ mod speeds;
 mod towers;
 mod copies;
 mod report;
+mod tables;
 
 use self::{
     budget::Budget,
-    report::{GpuLine, Report},
+    report::{GpuLine, Report, Verdict},
     speeds::Speeds,
 };
 use super::{batch_recipe, bench::CLASSES, pinned::PinnedLine, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
+    config::{Config, Dtype},
     devices::{Choice, Devices},
     log::remark,
     model::Net,
@@ -23,8 +25,8 @@ use crate::{
 };
 use anyhow::Result;
 use gpu::cuda::{
-    libraries,
-    probe::{probe, version},
+    Numbers, libraries,
+    probe::{Found, probe, version},
 };
 
 /// Shares of the time that copies, and then towers, begin with at least.
@@ -34,10 +36,9 @@ const TOWERS: f64 = 0.15;
 /// Tells what there is, and tries it.
 ///
 /// # Errors
-/// If there is no GPU to compute on, or one that computes something else than the CPU.
+/// If there is no GPU to compute on, one that computes something else than the CPU, or no time to try everything.
 pub fn run(args: &DoctorArgs) -> Result<Done> {
-    let mut config = batch_recipe(&args.recipe, "two-tower-2012")?;
-    config.train.dtype = args.dtype.unwrap_or(config.train.dtype);
+    let config = batch_recipe(&args.recipe, "two-tower-2012")?;
     let budget = Budget::of_seconds(args.seconds);
     let mut report = Report::default();
     let found = probe();
@@ -51,60 +52,99 @@ pub fn run(args: &DoctorArgs) -> Result<Done> {
         }
         Err(error) => report.missing = Some(error.to_string()),
     }
-    let examined = found.map_err(anyhow::Error::from).and_then(|found| {
-        let compute = ComputeArgs {
-            device: DeviceKind::Cuda,
-            gpus: args.gpus.clone(),
-            towers: None,
-            threads: None,
-            workers: None,
-        };
-        let choice = Choice::new(&compute, config.towers)?;
-        choice.trains_in(config.train.dtype)?;
-        let Choice::Cuda { gpus: indices, .. } = &choice else {
+    let tried = found
+        .map_err(anyhow::Error::from)
+        .and_then(|found| examine(args, &config, &found, &budget, &mut report));
+    report.seconds = budget.spent().as_secs_f64();
+    let wrong = report.wrong();
+    report.verdict = match &tried {
+        Err(_) => Verdict::Failed,
+        Ok(()) if !wrong.is_empty() => Verdict::Wrong,
+        Ok(()) if !report.skipped.is_empty() => Verdict::Incomplete,
+        Ok(()) => Verdict::Sound,
+    };
+    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() })?;
+    tried?;
+    let (what, then) = match report.verdict {
+        Verdict::Wrong => (
+            format!("the GPU computes something else than the CPU: {}", wrong.join(", ")),
+            "report it with the output of `alexnet doctor --json`, and train with --device cpu",
+        ),
+        Verdict::Incomplete => (
+            format!(
+                "what was tried is sound, but {} checks were left out for lack of time",
+                report.skipped.len()
+            ),
+            "pass more --seconds, or one --dtype at a time",
+        ),
+        Verdict::Sound | Verdict::Failed => return Ok(Done::All),
+    };
+    Err(Hint::new(what, then).into())
+}
+
+/// Tries the GPUs that are asked for, and tells `report`.
+fn examine(
+    args: &DoctorArgs, config: &Config, found: &Found, budget: &Budget, report: &mut Report,
+) -> Result<()> {
+    let compute = ComputeArgs {
+        device: DeviceKind::Cuda,
+        gpus: args.gpus.clone(),
+        towers: None,
+        threads: None,
+        workers: None,
+    };
+    let choice = Choice::new(&compute, config.towers)?;
+    let dtypes = dtypes(args, &choice)?;
+    let Choice::Cuda { gpus: indices, .. } = &choice else {
+        unreachable!("GPUs were asked for");
+    };
+    report.pinned = Some(PinnedLine::of(config));
+    let (net, batch) = (Net::new(config, CLASSES), config.train.batch);
+    for dtype in &dtypes {
+        let numbers = Numbers::from(*dtype);
+        remark(&format!("{}, batch {batch}, {}: layers", config.name, numbers.name()));
+        layers::check((found, indices), numbers, &net, batch, budget, report)?;
+        let gpu = &found.gpus[indices[0]];
+        report.speeds.extend(Speeds::of(gpu, numbers, &report.layers, batch, config.towers));
+    }
+    if budget.has(COPIES) {
+        remark("copies");
+        let Devices::Cuda(mut gpus) = choice.open(Dtype::F32)? else {
             unreachable!("GPUs were asked for");
         };
-        report.pinned = Some(PinnedLine::of(&config));
-        let (net, batch) = (Net::new(&config, CLASSES), config.train.batch);
-        remark(&format!("{}, batch {batch}: layers", config.name));
-        layers::check(
-            (&found, indices[0]),
-            config.train.dtype.into(),
-            &net,
-            batch,
-            &budget,
-            &mut report,
-        )?;
-        report.speeds =
-            Speeds::of(&found.gpus[indices[0]], &report.layers, batch, config.towers);
-        if budget.has(COPIES) {
-            remark("copies");
-            let Devices::Cuda(mut gpus) = choice.open(config.train.dtype)? else {
-                unreachable!("GPUs were asked for");
-            };
-            report.copies = copies::measure(&mut gpus)?;
-        } else {
-            report.skipped.push("copies".into());
-        }
-        if budget.has(TOWERS) {
-            remark("towers");
-            let towers = towers::compare(&choice, &config, args.steps, &budget)?;
-            report.towers = Some(towers);
-        } else {
-            report.skipped.push("towers".into());
-        }
-        Ok(())
-    });
-    report.seconds = budget.spent().as_secs_f64();
-    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() })?;
-    examined?;
-    let wrong = report.wrong();
-    if wrong.is_empty() {
-        return Ok(Done::All);
+        report.copies = copies::measure(&mut gpus)?;
+    } else {
+        report.skipped.push("copies".into());
     }
-    Err(Hint::new(
-        format!("the GPU computes something else than the CPU: {}", wrong.join(", ")),
-        "report it with the output of `alexnet doctor --json`, and train with --device cpu",
-    )
-    .into())
+    let mut cpu = None;
+    for dtype in &dtypes {
+        let name = Numbers::from(*dtype).name();
+        if !budget.has(TOWERS) {
+            report.skipped.push(format!("{name}: towers"));
+            continue;
+        }
+        remark(&format!("towers, {name}"));
+        let cpu = match &cpu {
+            Some(losses) => losses,
+            None => cpu.insert(towers::of_cpu(config, budget)?),
+        };
+        let mut config = config.clone();
+        config.train.dtype = *dtype;
+        let line = towers::compare(&choice, &config, cpu, args.steps, budget)?;
+        if !line.complete() {
+            report.skipped.push(format!("{name}: some steps of the towers"));
+        }
+        report.towers.push(line);
+    }
+    Ok(())
+}
+
+/// What is asked for, or all that the GPUs have.
+fn dtypes(args: &DoctorArgs, choice: &Choice) -> Result<Vec<Dtype>> {
+    if args.dtype.is_empty() {
+        let all = Dtype::ALL.into_iter();
+        return Ok(all.filter(|dtype| choice.trains_in(*dtype).is_ok()).collect());
+    }
+    args.dtype.iter().try_for_each(|dtype| choice.trains_in(*dtype))?;
+    Ok(args.dtype.clone())
 }

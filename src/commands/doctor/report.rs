@@ -1,10 +1,9 @@
-//! What `alexnet doctor` found, as tables and as JSON.
+//! What `alexnet doctor` found, as JSON has it.
 
-use super::{bed::Task, speeds::Speeds};
+use super::{bed::Task, speeds::Speeds, towers::COMPARED};
 use crate::commands::pinned::PinnedLine;
 use gpu::cuda::{Numbers, images::OLDEST, libraries::Library, probe::Gpu};
 use serde::{Serialize, Serializer};
-use std::fmt;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -20,15 +19,32 @@ pub(super) struct Report {
     pub(super) pinned: Option<PinnedLine>,
     pub(super) layers: Vec<LayerLine>,
     /// Of the first GPU.
-    pub(super) speeds: Option<Speeds>,
+    pub(super) speeds: Vec<Speeds>,
     pub(super) copies: Vec<CopyLine>,
-    pub(super) towers: Option<TowersLine>,
+    pub(super) towers: Vec<TowersLine>,
     /// What the GPUs had to say.
     pub(super) remarks: Vec<String>,
     /// What there was no time for.
     pub(super) skipped: Vec<String>,
     /// All of it took so long.
     pub(super) seconds: f64,
+    /// What it comes to.
+    pub(super) verdict: Verdict,
+}
+
+/// What it comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// There was nothing to try, or it failed.
+    #[default]
+    Failed,
+    /// Something else than the CPU computes.
+    Wrong,
+    /// What was tried is as the CPU computes it, and there was no time for the rest.
+    Incomplete,
+    /// All was tried, and is as the CPU computes it.
+    Sound,
 }
 
 fn libraries<S: Serializer>(all: &[Library], serializer: S) -> Result<S::Ok, S::Error> {
@@ -41,13 +57,13 @@ fn libraries<S: Serializer>(all: &[Library], serializer: S) -> Result<S::Ok, S::
 /// A GPU.
 #[derive(Debug, Serialize)]
 pub(super) struct GpuLine {
-    index: usize,
-    name: String,
-    capability: (u32, u32),
-    usable: bool,
-    memory_mib: usize,
-    peak_gflops: f64,
-    peak_gbps: f64,
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) capability: (u32, u32),
+    pub(super) usable: bool,
+    pub(super) memory_mib: usize,
+    pub(super) peak_gflops: f64,
+    pub(super) peak_gbps: f64,
 }
 
 impl GpuLine {
@@ -67,31 +83,37 @@ impl GpuLine {
 /// An op on a GPU.
 #[derive(Debug, Serialize)]
 pub(super) struct LayerLine {
+    /// Of which GPU.
+    pub(super) gpu: usize,
+    /// What products multiply.
+    pub(super) dtype: &'static str,
     /// Of which layer, if it is a part of every step.
     pub(super) layer: Option<String>,
-    op: String,
+    pub(super) op: String,
     /// By which kernels, or by libraries.
     pub(super) by: String,
     /// From the CPU's result, relative.
-    apart: f64,
-    apart_max: f64,
+    pub(super) apart: f64,
+    pub(super) apart_max: f64,
     pub(super) ms: f64,
-    gflops: f64,
-    gbps: f64,
+    pub(super) gflops: f64,
+    pub(super) gbps: f64,
     /// What the GPU's multiply-adds or its memory allow, whichever takes longer.
     pub(super) bound_ms: f64,
-    share_of_bound: f64,
+    pub(super) share_of_bound: f64,
 }
 
 impl LayerLine {
     pub(super) fn new(
-        (layer, op): (Option<String>, String), by: String, (apart, apart_max): (f64, f64),
-        seconds: f64, (task, numbers, batch): (&Task, Numbers, usize),
-        (peak_gflops, peak_gbps): (f64, f64),
+        (layer, op): (Option<String>, String), (gpu, by): (usize, String),
+        (apart, apart_max): (f64, f64), seconds: f64,
+        (task, numbers, batch): (&Task, Numbers, usize), (peak_gflops, peak_gbps): (f64, f64),
     ) -> Self {
         let (flop, bytes) = (task.flop(batch) * 1e-9, task.bytes(numbers, batch) * 1e-9);
         let bound = (flop / peak_gflops).max(bytes / peak_gbps);
         Self {
+            gpu,
+            dtype: numbers.name(),
             layer,
             op,
             by,
@@ -107,10 +129,10 @@ impl LayerLine {
 
     /// What it is, for the one who reads what is wrong.
     fn name(&self) -> String {
-        format!("{} by {}", self.op, self.by)
+        format!("{} by {} in {}", self.op, self.by, self.dtype)
     }
 
-    fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         self.apart <= self.apart_max
     }
 }
@@ -118,8 +140,8 @@ impl LayerLine {
 /// A copy.
 #[derive(Debug, Serialize)]
 pub(super) struct CopyLine {
-    way: String,
-    gbps: f64,
+    pub(super) way: String,
+    pub(super) gbps: f64,
 }
 
 impl CopyLine {
@@ -131,7 +153,10 @@ impl CopyLine {
 /// Whole training steps.
 #[derive(Debug, Serialize)]
 pub(super) struct TowersLine {
+    /// What products multiply on GPUs.
+    pub(super) dtype: &'static str,
     pub(super) batch: usize,
+    /// In `f32`.
     pub(super) losses_cpu: Vec<f64>,
     pub(super) losses_one: Vec<f64>,
     pub(super) losses_all: Option<Vec<f64>>,
@@ -141,6 +166,16 @@ pub(super) struct TowersLine {
     pub(super) apart_all: Option<f64>,
     pub(super) images_per_s_one: f64,
     pub(super) images_per_s_all: Option<f64>,
+}
+
+impl TowersLine {
+    /// Whether there was time for all steps.
+    pub(super) fn complete(&self) -> bool {
+        let len = |losses: &Vec<f64>| losses.len() == COMPARED as usize;
+        len(&self.losses_cpu)
+            && len(&self.losses_one)
+            && self.losses_all.as_ref().is_none_or(len)
+    }
 }
 
 impl Report {
@@ -155,14 +190,15 @@ impl Report {
     pub(super) fn wrong(&self) -> Vec<String> {
         let layers = self.layers.iter().filter(|line| !line.agrees());
         let mut wrong: Vec<String> = layers.map(LayerLine::name).collect();
-        if let Some(towers) = &self.towers {
+        for towers in &self.towers {
             let all = [
                 ("losses on one GPU", Some(towers.apart_one)),
                 ("losses on all GPUs", towers.apart_all),
             ];
             for (what, apart) in all {
-                if apart.is_some_and(|apart| apart > towers.apart_max) {
-                    wrong.push(what.into());
+                // What is no number agrees with nothing.
+                if !apart.is_none_or(|apart| apart <= towers.apart_max) {
+                    wrong.push(format!("{what} in {}", towers.dtype));
                 }
             }
         }
@@ -170,106 +206,75 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.driver, &self.missing) {
-            (Some(driver), _) => writeln!(f, "driver    CUDA {driver}")?,
-            (None, Some(why)) => writeln!(f, "driver    {why}")?,
-            (None, None) => writeln!(f, "driver    unknown")?,
-        }
-        if self.gpus.is_empty() {
-            writeln!(f, "GPUs      none")?;
-        }
-        for gpu in &self.gpus {
-            let GpuLine { index, name, capability: (major, minor), memory_mib, .. } = gpu;
-            let use_of = if gpu.usable { "" } else { ", too old for the kernels" };
-            writeln!(
-                f,
-                "gpu {index}     {name}, sm_{major}{minor}, {memory_mib} MiB, {:.0} GFLOP/s, {:.0} GB/s{use_of}",
-                gpu.peak_gflops, gpu.peak_gbps
-            )?;
-        }
-        let (major, minor) = OLDEST;
-        writeln!(
-            f,
-            "kernels   in this program, for compute capability {major}.{minor} and newer"
-        )?;
-        for Library { name, file, found } in &self.libraries {
-            match found {
-                Ok(version) => writeln!(f, "{name:<9} {version} ({file})")?,
-                Err(why) => writeln!(f, "{name:<9} {why}; nothing needs it")?,
-            }
-        }
-        if let Some(pinned) = &self.pinned {
-            writeln!(f, "pinned    {pinned}")?;
-        }
-        self.write_layers(f)?;
-        if let Some(speeds) = &self.speeds {
-            writeln!(f, "\n{speeds}")?;
-        }
-        if !self.copies.is_empty() {
-            writeln!(f, "\ncopies")?;
-        }
-        for CopyLine { way, gbps } in &self.copies {
-            writeln!(f, "  {gbps:8.2} GB/s  {way}")?;
-        }
-        self.write_towers(f)?;
-        for remark in &self.remarks {
-            writeln!(f, "\n{remark}")?;
-        }
-        if !self.skipped.is_empty() {
-            writeln!(f, "\nno time for: {}", self.skipped.join("; "))?;
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gpu::ops::linear::Linear;
 
-impl Report {
-    fn write_layers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.layers.is_empty() {
-            return Ok(());
-        }
-        writeln!(
-            f,
-            "\n{:<36} {:<23} {:>9} {:>9} {:>9} {:>8} {:>9} {:>6}",
-            "op", "by", "apart", "ms", "GFLOP/s", "GB/s", "bound ms", "of it"
-        )?;
-        for line in &self.layers {
-            let LayerLine { op, by, apart, ms, gflops, gbps, bound_ms, .. } = line;
-            let wrong = if line.agrees() { "" } else { "  WRONG" };
-            let share = line.share_of_bound * 100.0;
-            writeln!(
-                f,
-                "{op:<36} {by:<23} {apart:9.1e} {ms:9.3} {gflops:9.1} {gbps:8.1} {bound_ms:9.3} {share:4.0} %{wrong}"
-            )?;
-        }
-        Ok(())
-    }
-
-    fn write_towers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(towers) = &self.towers else { return Ok(()) };
-        writeln!(f, "\nsteps of batch {}: losses", towers.batch)?;
-        let losses = |losses: &[f64]| {
-            let all: Vec<String> = losses.iter().map(|loss| format!("{loss:.6}")).collect();
-            all.join(" ")
+    fn line(apart: f64) -> LayerLine {
+        let op = Linear {
+            inputs: 4,
+            outputs: 2,
+            weight_inputs: 4,
+            weight_offset: 0,
+            dtype: gpu::ops::Dtype::F32,
         };
-        writeln!(f, "  CPU      {}", losses(&towers.losses_cpu))?;
-        writeln!(
-            f,
-            "  one GPU  {}  apart {:.1e}, {:.1} images/s",
-            losses(&towers.losses_one),
-            towers.apart_one,
-            towers.images_per_s_one
-        )?;
-        if let (Some(all), Some(apart), Some(images_per_s)) =
-            (&towers.losses_all, towers.apart_all, towers.images_per_s_all)
-        {
-            writeln!(
-                f,
-                "  towers   {}  apart {apart:.1e}, {images_per_s:.1} images/s",
-                losses(all)
-            )?;
+        let task = Task::Linear { op, pass: gpu::ops::conv::Pass::Forward, pixels: 1 };
+        let op = (Some("fc6".into()), "fc6 forward".into());
+        let bounds = (apart, 1e-4);
+        LayerLine::new(
+            op,
+            (0, "sm_80.cubin".into()),
+            bounds,
+            1.0,
+            (&task, Numbers::Bf16, 1),
+            (1.0, 1.0),
+        )
+    }
+
+    fn towers(apart_one: f64, apart_all: Option<f64>) -> TowersLine {
+        TowersLine {
+            dtype: "f16",
+            batch: 1,
+            losses_cpu: vec![1.0; 3],
+            losses_one: vec![1.0; 3],
+            losses_all: None,
+            apart_max: 5e-3,
+            apart_one,
+            apart_all,
+            images_per_s_one: 1.0,
+            images_per_s_all: None,
         }
-        Ok(())
+    }
+
+    #[test]
+    fn what_differs_from_the_cpu_is_named_and_so_is_what_is_no_number() {
+        let sound = || Report {
+            layers: vec![line(1e-5)],
+            towers: vec![towers(1e-3, Some(0.0)), towers(0.0, None)],
+            ..Report::default()
+        };
+        assert!(sound().wrong().is_empty());
+        for bad in [2e-4, f64::INFINITY, f64::NAN] {
+            let mut report = sound();
+            report.layers.push(line(bad));
+            assert_eq!(report.wrong(), ["fc6 forward by sm_80.cubin in bf16"]);
+            assert!(report.to_string().contains("WRONG"));
+        }
+        for bad in [6e-3, f64::INFINITY, f64::NAN] {
+            let mut report = sound();
+            report.towers.push(towers(bad, Some(bad)));
+            let wrong = ["losses on one GPU in f16", "losses on all GPUs in f16"];
+            assert_eq!(report.wrong(), wrong);
+        }
+    }
+
+    #[test]
+    fn towers_that_stop_early_are_not_complete() {
+        assert!(towers(0.0, None).complete());
+        let short = TowersLine { losses_one: vec![1.0; 2], ..towers(0.0, None) };
+        assert!(!short.complete());
+        let short = TowersLine { losses_all: Some(vec![]), ..towers(0.0, None) };
+        assert!(!short.complete());
     }
 }

@@ -1,7 +1,7 @@
 //! Images a second by layer and in all, beside what the GPU's multiply-adds and its memory allow.
 
 use super::report::LayerLine;
-use gpu::cuda::probe::Gpu;
+use gpu::cuda::{Numbers, probe::Gpu};
 use serde::Serialize;
 use std::fmt;
 
@@ -19,6 +19,8 @@ pub(super) struct SpeedLine {
 /// All layers of a tower.
 #[derive(Debug, Serialize)]
 pub(super) struct Speeds {
+    /// What products multiply.
+    dtype: &'static str,
     batch: usize,
     towers: usize,
     /// Where the bounds' peaks are from.
@@ -27,11 +29,13 @@ pub(super) struct Speeds {
 }
 
 impl Speeds {
-    /// Those of `lines`, of which the first way is our kernels.
+    /// Those of `lines` that tell of this GPU and these numbers, of which the first way is our kernels.
     pub(super) fn of(
-        gpu: &Gpu, lines: &[LayerLine], batch: usize, towers: usize,
+        gpu: &Gpu, numbers: Numbers, lines: &[LayerLine], batch: usize, towers: usize,
     ) -> Option<Self> {
-        let own = &lines.first()?.by;
+        let dtype = numbers.name();
+        let lines = lines.iter().filter(|line| line.gpu == gpu.index && line.dtype == dtype);
+        let own = &lines.clone().next()?.by;
         let mut speeds: Vec<SpeedLine> = vec![];
         let mut own_ms = 0.0;
         for line in lines {
@@ -53,17 +57,17 @@ impl Speeds {
             }
         }
         let peaks = if gpu.data_sheet().is_some() { "data sheet" } else { "its clocks" };
-        Some(Self { batch, towers, peaks, lines: speeds })
+        Some(Self { dtype, batch, towers, peaks, lines: speeds })
     }
 }
 
 impl fmt::Display for Speeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { batch, towers, peaks, lines } = self;
+        let Self { dtype, batch, towers, peaks, lines } = self;
         let rate = |ms: f64| *batch as f64 / ms * 1e3;
         writeln!(
             f,
-            "a step on one of {towers} GPUs, without the exchange, images/s{:>14} {:>12} {:>12}",
+            "{dtype}: a step on one of {towers} GPUs, without the exchange, images/s{:>14} {:>12} {:>12}",
             "own kernels", "libraries", "bound"
         )?;
         let (mut all, mut by_libraries, mut bound) = (0.0, 0.0, 0.0);
@@ -89,7 +93,7 @@ impl fmt::Display for Speeds {
 #[cfg(test)]
 mod tests {
     use super::{super::bed::Task, *};
-    use gpu::cuda::{Numbers, probe::DATA_SHEETS};
+    use gpu::cuda::probe::DATA_SHEETS;
     use std::path::Path;
 
     #[test]
@@ -108,7 +112,7 @@ mod tests {
         let line = |layer: Option<&str>, by: &str, seconds| {
             let op = (layer.map(str::to_owned), String::new());
             let made = (&task, Numbers::F32, 1);
-            LayerLine::new(op, by.into(), (0.0, 0.0), seconds, made, (1.0, 1.0))
+            LayerLine::new(op, (0, by.into()), (0.0, 0.0), seconds, made, (1.0, 1.0))
         };
         let lines = [
             line(Some("conv1"), "sm_80", 0.004),
@@ -118,7 +122,7 @@ mod tests {
             line(Some("fc6"), "sm_80", 0.003),
             line(None, "sm_80", 0.5),
         ];
-        let speeds = Speeds::of(&gpu, &lines, 12, 2).expect("lines").lines;
+        let speeds = Speeds::of(&gpu, Numbers::F32, &lines, 12, 2).expect("lines").lines;
         let found: Vec<_> = speeds
             .iter()
             .map(|line| {

@@ -11,12 +11,12 @@ use crate::{
     model::Net,
     tower::{Pass, Towers, stopwatch},
 };
-use anyhow::{Result, ensure};
-use gpu::device::Device;
-use pipeline::{augment::Element, feed::slot_bytes, ring::Ring};
+use anyhow::Result;
+use gpu::{cuda::Numbers, device::Device};
+use pipeline::{augment::Element, feed::slot_bytes, ring::Ring, trace::Trace};
 
 /// Steps whose losses are compared: by then every weight has moved by every layer's gradient.
-const COMPARED: u64 = 3;
+pub(super) const COMPARED: u64 = 3;
 /// Share of the recipe's rate that these steps take: at the whole rate the loss of made-up pictures leaps, and what
 /// halves round grows from step to step beyond any bound.
 const RATE_SHARE: f64 = 0.1;
@@ -44,9 +44,24 @@ struct Run {
     images_per_s: f64,
 }
 
-/// Trains on the GPUs that were chosen, on the first of them, and on the CPU.
+/// The losses of the same steps on the CPU in `f32`.
+pub(super) fn of_cpu(config: &Config, budget: &Budget) -> Result<Vec<f64>> {
+    let mut config = config.clone();
+    config.train.dtype = Dtype::F32;
+    let cpus = Share::new(None, None, config.towers)?.cpus()?;
+    Ok(train(cpus, &config, 0, budget)?.losses)
+}
+
+/// How far losses lie apart, relative to `wanted` or to 1 where these are less; infinite where one is no number.
+fn apart(found: &[f64], wanted: &[f64]) -> f64 {
+    let pairs = found.iter().zip(wanted);
+    let apart = pairs.map(|(a, b)| (a - b).abs() / b.max(1.0));
+    apart.map(|apart| if apart.is_finite() { apart } else { f64::INFINITY }).fold(0.0, f64::max)
+}
+
+/// Trains on the GPUs that were chosen, and on the first of them; `cpu` are the losses that the CPU has.
 pub(super) fn compare(
-    choice: &Choice, config: &Config, steps: u32, budget: &Budget,
+    choice: &Choice, config: &Config, cpu: &[f64], steps: u32, budget: &Budget,
 ) -> Result<TowersLine> {
     let Choice::Cuda { found, gpus } = choice else { unreachable!("GPUs were asked for") };
     let steps = u64::from(steps);
@@ -59,14 +74,11 @@ pub(super) fn compare(
     };
     let one = on(&gpus[..1])?;
     let all = if gpus.len() > 1 { Some(on(gpus)?) } else { None };
-    let cpu = train(Share::new(None, None, config.towers)?.cpus()?, config, 0, budget)?;
-    let apart = |run: &Run| {
-        let pairs = run.losses.iter().zip(&cpu.losses);
-        pairs.map(|(a, b)| (a - b).abs() / b.max(1.0)).fold(0.0, f64::max)
-    };
+    let apart = |run: &Run| apart(&run.losses, cpu);
     Ok(TowersLine {
+        dtype: Numbers::from(config.train.dtype).name(),
         batch: config.train.batch,
-        losses_cpu: cpu.losses.clone(),
+        losses_cpu: cpu.to_vec(),
         losses_one: one.losses.clone(),
         apart_max: apart_max(config.train.dtype),
         apart_one: apart(&one),
@@ -83,7 +95,9 @@ fn train<D: Device>(
     devices: Vec<D>, config: &Config, timed: u64, budget: &Budget,
 ) -> Result<Run> {
     let net = Net::new(config, CLASSES);
-    let mut towers = Towers::start(devices, &net, &config.train)?;
+    let patience = D::PATIENCE.min(budget.limit());
+    let mut towers =
+        Towers::traced(devices, &net, &config.train, &Trace::off(), Some(patience))?;
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);
     // Two batches with the towers, and one that is being made up.
     let mut slots = towers.slots(3, bytes)?;
@@ -104,7 +118,6 @@ fn train<D: Device>(
             break;
         }
     }
-    ensure!(losses.iter().all(|loss| loss.is_finite()), "the losses are {losses:?}");
     let (mut seconds, mut done) = (f64::INFINITY, 0);
     if timed > 0 {
         let mut lap = stopwatch();
@@ -132,4 +145,17 @@ fn train<D: Device>(
     }
     let images = (done * config.train.batch as u64) as f64;
     Ok(Run { losses, images_per_s: images / seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_apart_by_the_worst_and_no_number_is_infinitely_far() {
+        assert_eq!(apart(&[2.0, 4.0], &[2.0, 4.0]), 0.0);
+        assert_eq!(apart(&[2.5, 4.0], &[2.0, 4.0]), 0.25);
+        assert_eq!(apart(&[0.5], &[0.25]), 0.25, "small losses are not divided by");
+        assert_eq!(apart(&[2.0, f64::NAN], &[2.0, 4.0]), f64::INFINITY);
+    }
 }

@@ -11,8 +11,14 @@ use crate::{
 use std::{
     ffi::{c_uint, c_void},
     ptr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
+
+/// Asked for so far, on all GPUs.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// `CU_MEMORYTYPE_DEVICE`.
 const DEVICE: c_uint = 2;
@@ -65,6 +71,10 @@ unsafe fn copy_later(stream: &Stream, to: usize, from: usize, bytes: usize) {
 
 api! {
     fn cuMemAlloc_v2(first: *mut usize, bytes: usize) {
+        let number = ALLOCATIONS.fetch_add(1, SeqCst);
+        if settings().full.is_some_and(|full| number >= full) {
+            return Err(OUT_OF_MEMORY);
+        }
         *first = allocate(bytes, Place::Device(current()?.device))?;
         Ok(())
     }

@@ -3,8 +3,10 @@
 use crate::{
     api_device::api,
     context::current,
+    image,
     module::{Function, Module, launch},
-    status::{INVALID_IMAGE, INVALID_VALUE, NOT_FOUND},
+    settings::settings,
+    status::{INVALID_VALUE, NOT_FOUND},
     stream::{Op, Stream},
 };
 use std::{
@@ -17,10 +19,10 @@ const MAX_DYNAMIC_SHARED_BYTES: c_uint = 8;
 const SHARED_BYTES_MAX: c_int = 163 << 10;
 
 api! {
-    fn cuModuleLoadData(module: *mut *const Module, image: *const c_char) {
+    fn cuModuleLoadData(module: *mut *const Module, start: *const c_char) {
         current()?;
-        let text = CStr::from_ptr(image).to_str().map_err(|_| INVALID_IMAGE)?;
-        *module = Box::into_raw(Box::new(Module::load(text)?));
+        let kernels = image::read(start, settings())?;
+        *module = Box::into_raw(Box::new(Module::of(kernels)?));
         Ok(())
     }
 
@@ -93,11 +95,12 @@ api! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::INVALID_IMAGE;
     use crate::{api_device::cuCtxSetCurrent, api_device::cuDevicePrimaryCtxRetain};
     use std::ptr;
 
     #[test]
-    fn an_image_that_is_no_ptx_is_refused_by_its_status() {
+    fn an_image_of_neither_kind_is_refused_by_its_status() {
         let (mut context, mut module) = (ptr::null(), ptr::null());
         // SAFETY: pointers to locals, and an image that ends with a zero.
         unsafe {

@@ -3,8 +3,9 @@
 //!
 //! Streams are threads, each with delays of its own, so that what is not ordered by an event happens in
 //! any order. Memory that nothing has written holds what is not a number, and ends at a page that
-//! nobody may touch. Copies are held to the allocations that they name. An image is PTX, whose kernels
-//! and parameters must be those of `hostemu`. Errors stick to a context, as a GPU's do.
+//! nobody may touch. Copies are held to the allocations that they name. An image is a cubin or PTX, for this
+//! GPU and driver; its code is not run, but its kernels and their parameters must be those of `hostemu`,
+//! which are. Errors stick to a context, as a GPU's do.
 //!
 //! The environment says what there is and what goes wrong:
 //!
@@ -20,6 +21,8 @@
 //! | `EMUCUDA_SEED` | of the delays | 1 |
 //! | `EMUCUDA_LOSE` | `D:N`, GPU D is lost at its launch N, from 0 | |
 //! | `EMUCUDA_STICK` | `D:N`, GPU D hangs at its launch N | |
+//! | `EMUCUDA_FULL` | `N`, allocation N on GPUs, from 0, and all later ones find no room | |
+//! | `EMUCUDA_CALLS` | a file that tells, in the end, how often each function was called | |
 //! | `EMUCUDA_CUDNN` | what `cudnnGetVersion` says | 92100 |
 //! | `EMUCUDA_LIBRARY` | `FAULT:PART`, see below | |
 //! | `EMUCUDA_DROP_WAITS` | `A<B`, streams A do not wait for streams B, and that of GPU 0 is slow | |
@@ -37,10 +40,12 @@
 pub const AVAILABLE: bool = hostemu::AVAILABLE;
 
 mod settings;
+mod calls;
 mod status;
 mod memory;
 mod context;
 mod stream;
+mod image;
 mod module;
 mod api_device;
 mod api_memory;

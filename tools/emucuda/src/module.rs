@@ -1,7 +1,8 @@
-//! Modules: the kernels of a PTX image, each held to its build for the CPU, and their launches.
+//! Modules: the kernels of an image, each held to its build for the CPU, and their launches.
 
 use crate::{
     context::Context,
+    image::Signature,
     memory::{Place, place},
     settings::settings,
     status::{
@@ -21,6 +22,8 @@ use std::{
     thread,
 };
 
+/// The first devices with tensor cores for halves and asynchronous copies: older ones run other kernels.
+const CAPABILITY_OF_CORES: (i32, i32) = (8, 0);
 /// Dynamic shared memory that a kernel may have without asking for it.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
 
@@ -39,24 +42,19 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// Reads PTX. Every kernel must have a build for the CPU, with parameters of the same sizes.
-    pub(crate) fn load(text: &str) -> Result<Self, Status> {
+    /// Of an image's kernels, each of which must have a build for the CPU with parameters of the same sizes.
+    pub(crate) fn of(kernels: Vec<Signature>) -> Result<Self, Status> {
         let refuse = |what: &str| {
             tell(what);
             INVALID_IMAGE
         };
-        if !text.contains(".version") {
-            return Err(refuse("no PTX: the emulation loads nothing else"));
-        }
         let mut functions = HashMap::new();
-        for entry in text.split(".entry ").skip(1) {
-            let (name, sizes) = signature(entry)
-                .ok_or_else(|| refuse("an entry whose parameters cannot be read"))?;
+        for (name, sizes) in kernels {
             match hostemu::parameter_sizes(&name) {
                 None => return Err(refuse(&format!("{name} has no build for the CPU"))),
                 Some(built) if built != sizes => {
                     return Err(refuse(&format!(
-                        "{name} takes {sizes:?} bytes in PTX and {built:?} on the CPU"
+                        "{name} takes {sizes:?} bytes in the image and {built:?} on the CPU"
                     )));
                 }
                 Some(_) => {}
@@ -74,25 +72,6 @@ impl Module {
     pub(crate) fn function(&self, name: &std::ffi::CStr) -> Option<&'static Function> {
         self.functions.get(name).copied()
     }
-}
-
-/// The name and the sizes of the parameters of `NAME( .param .u64 a, .param .align 8 .b8 b[44] ) ...`.
-fn signature(entry: &str) -> Option<(String, Vec<usize>)> {
-    let (name, rest) = entry.split_once('(')?;
-    let parameters = rest.split(')').next()?;
-    let size = |parameter: &str| -> Option<usize> {
-        let bits = parameter.split_whitespace().find_map(|word| {
-            let kind = word.strip_prefix('.')?;
-            let bits = kind.strip_prefix(['b', 'u', 's', 'f'])?;
-            bits.parse::<usize>().ok()
-        })?;
-        let count = parameter.rsplit_once('[').map_or(Some(1), |(_, count)| {
-            count.trim().trim_end_matches(']').trim_end().parse().ok()
-        })?;
-        Some(bits / 8 * count)
-    };
-    let parameters = parameters.split(',').filter(|parameter| parameter.contains(".param"));
-    Some((name.trim().to_owned(), parameters.map(size).collect::<Option<_>>()?))
 }
 
 /// Copies of a launch's arguments, each from a word's start.
@@ -168,7 +147,7 @@ pub(crate) unsafe fn launch(
             .iter()
             .map(|(first, _)| words[*first..].as_mut_ptr().cast())
             .collect();
-        let how = How::default();
+        let how = How { old: settings().capability < CAPABILITY_OF_CORES, ..How::default() };
         // SAFETY: as many arguments as parameters, of their sizes; memory stays until its free, which
         // waits for all streams; that nobody else uses it meanwhile is what the tests are about.
         let ran = unsafe {
@@ -190,19 +169,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_read_as_nvrtc_writes_them() {
-        let entry = "scale(\n\t.param .u64 scale_param_0,\n\t.param .align 8 .b8 scale_param_1[44],\n\t\
-                     .param .f32 scale_param_2\n)\n{ ret; }";
-        assert_eq!(signature(entry), Some(("scale".into(), vec![8, 44, 4])));
-        assert_eq!(signature("none()\n{}"), Some(("none".into(), vec![])));
-        let entry = "ptr(.param .u64 .ptr .align 1 ptr_param_0)";
-        assert_eq!(signature(entry), Some(("ptr".into(), vec![8])));
-    }
-
-    #[test]
-    fn what_is_no_ptx_or_has_other_kernels_is_refused() {
-        assert_eq!(Module::load("\u{7f}ELF").err(), Some(INVALID_IMAGE));
-        let unknown = ".version 8.4 .visible .entry no_such_kernel(.param .u64 a)";
-        assert_eq!(Module::load(unknown).err(), Some(INVALID_IMAGE));
+    fn what_has_other_kernels_is_refused() {
+        let unknown = ("no_such_kernel".to_owned(), vec![8]);
+        assert_eq!(Module::of(vec![unknown]).err(), Some(INVALID_IMAGE));
     }
 }

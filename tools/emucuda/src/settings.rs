@@ -19,10 +19,14 @@ pub(crate) struct Settings {
     pub(crate) stick: Option<(usize, u64)>,
     /// Who does not wait, and for whom, as numbers of streams.
     pub(crate) drop_waits: Option<(usize, usize)>,
+    /// Which allocation on GPUs finds no room, from 0.
+    pub(crate) full: Option<u64>,
+    /// Where to write how often each function was called.
+    pub(crate) calls: Option<String>,
     /// What `cudnnGetVersion` says.
     pub(crate) cudnn: usize,
     /// What is wrong with a library, and with which part of it.
-    library: Option<(String, String)>,
+    pub(crate) library: Option<(String, String)>,
 }
 
 /// Of this process.
@@ -38,7 +42,7 @@ impl Settings {
         (of == part).then_some(fault)
     }
 
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name, default| variable(name).map_or(default, |text| parse(name, &text));
         let pair = |name, between| variable(name).map(|text| halves(name, &text, between));
         let (major, minor) =
@@ -55,6 +59,8 @@ impl Settings {
             lose: variable("LOSE").map(|text| halves("LOSE", &text, ':')),
             stick: variable("STICK").map(|text| halves("STICK", &text, ':')),
             drop_waits: pair("DROP_WAITS", '<'),
+            full: variable("FULL").map(|text| parse("FULL", &text)),
+            calls: variable("CALLS"),
             cudnn: number("CUDNN", 92_100) as usize,
             library: variable("LIBRARY").map(|text| halves("LIBRARY", &text, ':')),
         }

@@ -1,0 +1,126 @@
+//! Emulated GPUs that are missing, too old, too small, lost or hanging: each ends in one error that says what to
+//! do, and costs no checkpoint.
+
+use crate::{
+    emulated::{losses, tiny},
+    emulator::Emulator,
+    program::{Bench, checkpoints, fails, stderr, succeeds},
+};
+
+#[test]
+fn what_is_missing_is_said_and_what_to_do() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    for (flags, settings, says) in [
+        (["--device", "cuda"], [("DEVICES", "0")], ["finds no GPU", "hint: see whether"]),
+        (["--gpus", "0"], [("DRIVER", "11080")], ["is for CUDA 11.8", "hint: install driver"]),
+        (["--gpus", "1"], [("CAPABILITY", "6.1")], ["capability 6.1", "hint: name a newer"]),
+        (["--gpus", "2"], [("DEVICES", "2")], ["there is no GPU 2", "hint: `alexnet doctor`"]),
+    ] {
+        fails(emulator.on(&mut tiny(&bench, "none", &flags), &settings), 1, &says);
+    }
+    // Where nothing is asked for, the CPU does.
+    let mut command = tiny(&bench, "auto", &[]);
+    let output = succeeds(emulator.on(&mut command, &[("DRIVER", "11080")]));
+    let text = stderr(&output);
+    assert!(text.contains("device: CPU") && text.contains("is for CUDA 11.8"), "{text}");
+}
+
+#[test]
+fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    for (out, setting, flags, says) in [
+        ("lost", ("LOSE", "1:500"), &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
+        ("hangs", ("STICK", "1:500"), &["--patience", "2"], "waited 2 s in "),
+    ] {
+        let flags = [&["--gpus", "0,1"], flags].concat();
+        let mut command = tiny(&bench, out, &flags);
+        let text = fails(emulator.on(&mut command, &[setting]), 1, &[says]);
+        if out == "hangs" {
+            // Either the GPU that hangs or the one that needs something of it.
+            let own = "tower 1 waited 2 s in ";
+            let others = ["activations at layer", "gradients at layer"];
+            let waits =
+                others.iter().any(|what| text.contains(what)) && text.contains(" of tower 1");
+            assert!(text.contains(own) || waits, "{text}");
+        }
+        assert_eq!(text.matches("error:").count(), 1, "{text}");
+        let kept = checkpoints(&bench.path(out)).len();
+        assert!((1..6).contains(&kept), "{out}: {kept} checkpoints");
+        succeeds(&mut tiny(&bench, out, &["--resume", "--device", "cpu"]));
+        assert_eq!(losses(&bench.path(out)).len(), 6, "{out}");
+    }
+}
+
+#[test]
+fn a_gpu_without_room_says_for_what_and_which_batch_fits() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let mut command = tiny(&bench, "full", &["--gpus", "0,0", "--batch", "48"]);
+    let says = [
+        "gpu 0 has 2 MiB free, and batch 48 needs",
+        "weights and velocities",
+        "would fit",
+        "hint: pass --batch",
+    ];
+    let text = fails(emulator.on(&mut command, &[("MEMORY_MIB", "2")]), 1, &says);
+    let words: Vec<_> = text.split_whitespace().collect();
+    let at = words.windows(2).position(|words| words == ["would", "fit"]).expect("said");
+    let mut fitting = tiny(&bench, "fits", &["--gpus", "0,0", "--batch", words[at - 1]]);
+    succeeds(emulator.on(&mut fitting, &[("MEMORY_MIB", "2")]));
+    // Activations of half the bytes leave room for the batch that was too large.
+    let halves = ["--gpus", "0,0", "--batch", "48", "--dtype", "bf16"];
+    succeeds(emulator.on(&mut tiny(&bench, "halves", &halves), &[("MEMORY_MIB", "2")]));
+}
+
+#[test]
+fn a_gpu_that_has_less_room_than_it_says_is_told_and_which_batch_fits() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let mut command = tiny(&bench, "full", &["--gpus", "0", "--batch", "48"]);
+    let says = [
+        "gpu 0 has no room for",
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "batch 48 needs",
+        "hint: pass --batch",
+    ];
+    let text = fails(emulator.on(&mut command, &[("FULL", "20")]), 1, &says);
+    assert!(text.contains("weights and velocities") && text.contains("would fit"), "{text}");
+    assert!(
+        !bench.path("full").join("checkpoints").exists()
+            || checkpoints(&bench.path("full")).is_empty()
+    );
+}
+
+#[test]
+fn doctor_gives_up_a_gpu_that_hangs() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let mut command = bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
+    command.arg("--config").arg(bench.path("tiny.toml"));
+    command.args(["--batch", "1", "--steps", "1", "--dtype", "f32", "--seconds", "3"]);
+    let output = emulator.on(&mut command, &[("STICK", "0:5")]).output().expect("it starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("gpu 0") && text.contains("CUDA_ERROR_NOT_READY"), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verdict"], "failed", "{report}");
+}
+
+#[test]
+fn gpus_that_cannot_be_meant_exit_2_and_say_how_many_can() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let says = ["--gpus names 3 devices, and the net has 2 towers: name 1 device, or 2"];
+    for command in [&["doctor"][..], &["run"], &["eval", "--checkpoint", "none"]] {
+        let mut command = bench.alexnet(command);
+        fails(emulator.on(command.args(["--gpus", "0,1,2"]), &[]), 2, &says);
+    }
+    for (gpus, says) in [("", "--gpus"), ("x", "invalid"), ("0,", "--gpus"), ("-1", "--gpus")] {
+        let mut command = bench.alexnet(&["run", &format!("--gpus={gpus}")]);
+        fails(emulator.on(&mut command, &[]), 2, &[says]);
+    }
+    let mut command = bench.alexnet(&["run", "--gpus", "0", "--device", "cpu"]);
+    fails(emulator.on(&mut command, &[]), 2, &["--gpus", "--device"]);
+}
