@@ -96,7 +96,8 @@ fn steps_allocate_nothing_and_wait_for_nothing() {
         let [few, more] = [("few", "3"), ("more", "5")]
             .map(|(out, steps)| calls(&format!("{out}-{dtype}"), steps, dtype));
         assert!(few["cuGraphLaunch"] < more["cuGraphLaunch"], "{more:?}");
-        let each_step = ["Launch", "Query", "Record", "Elapsed", "WaitEvent", "Memcpy", "SetCurrent"];
+        let each_step =
+            ["Launch", "Query", "Record", "Elapsed", "WaitEvent", "Memcpy", "SetCurrent"];
         for (name, calls) in &more {
             let often = each_step.iter().any(|part| name.contains(part));
             assert!(often || few[name] == *calls, "{name}: {} and {calls}", few[name]);

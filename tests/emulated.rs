@@ -106,7 +106,10 @@ pub(crate) fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
         std::fs::write(bench.path("demo.toml"), "[train]\ndropout = 0.0\n").expect("room");
     }
     let mut command = bench.alexnet(&["run", "--preset", "demo", "--config", "demo.toml"]);
-    command.args(["--data", "demo-shards", "--out", out, "--batch", "16"]);
+    command.args(["--data", "demo-shards", "--out", out]);
+    if !more.contains(&"--batch") {
+        command.args(["--batch", "16"]);
+    }
     if !more.contains(&"--steps") {
         command.args(["--steps", "40"]);
     }

@@ -67,10 +67,11 @@ fn a_gpu_without_room_says_for_what_and_which_batch_fits() {
     let text = fails(emulator.on(&mut command, &[("MEMORY_MIB", "2")]), 1, &says);
     let words: Vec<_> = text.split_whitespace().collect();
     let at = words.windows(2).position(|words| words == ["would", "fit"]).expect("said");
-    let mut fitting = tiny(&bench, "fits", &["--gpus", "0,0", "--batch", words[at - 1]]);
+    let fits = ["--gpus", "0,0", "--steps", "1", "--batch", words[at - 1]];
+    let mut fitting = tiny(&bench, "fits", &fits);
     succeeds(emulator.on(&mut fitting, &[("MEMORY_MIB", "2")]));
     // Activations of half the bytes leave room for the batch that was too large.
-    let halves = ["--gpus", "0,0", "--batch", "48", "--dtype", "bf16"];
+    let halves = ["--gpus", "0,0", "--steps", "1", "--batch", "48", "--dtype", "bf16"];
     succeeds(emulator.on(&mut tiny(&bench, "halves", &halves), &[("MEMORY_MIB", "2")]));
 }
 
@@ -113,8 +114,8 @@ fn gpus_that_cannot_be_meant_exit_2_and_say_how_many_can() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
     let says = ["--gpus names 3 devices, and the net has 2 towers: name 1 device, or 2"];
-    for command in [&["doctor"][..], &["run"], &["eval", "--checkpoint", "none"]] {
-        let mut command = bench.alexnet(command);
+    for command in ["doctor", "run"] {
+        let mut command = bench.alexnet(&[command]);
         fails(emulator.on(command.args(["--gpus", "0,1,2"]), &[]), 2, &says);
     }
     for (gpus, says) in [("", "--gpus"), ("x", "invalid"), ("0,", "--gpus"), ("-1", "--gpus")] {

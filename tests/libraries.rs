@@ -65,7 +65,8 @@ fn halves_and_tf32_are_multiplied_by_libraries_as_by_us() {
     // Halves are rounded once more where a bias follows; factors of tf32 are cut, and not rounded.
     for (dtype, near) in [("bf16", 4e-3), ("f16", 5e-4), ("tf32", 1e-3)] {
         let run = |out: &str, libraries: &str, seed: &str| {
-            let mut command = tiny(&bench, out, &["--gpus", "0,1", "--dtype", dtype]);
+            let flags = ["--gpus", "0,1", "--dtype", dtype, "--steps", "3"];
+            let mut command = tiny(&bench, out, &flags);
             let command = emulator.on(&mut command, &[("SEED", seed)]);
             says(&succeeds(command.env("ALEXNET_LIBRARIES", libraries)))
         };
@@ -155,7 +156,7 @@ fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
     let bench = Bench::new();
     let doctor = |more: &[&str], settings: &[(&str, &str)]| -> serde_json::Value {
         let mut command =
-            bench.alexnet(&["doctor", "--gpus", "0,1", "--preset", "demo", "--json"]);
+            bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
         command.arg("--config").arg(bench.path("tiny.toml"));
         command.args(["--batch", "2", "--steps", "1", "--dtype", "f32"]).args(more);
         let output = emulator.on(&mut command, settings).output().expect("it starts");

@@ -18,7 +18,9 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
     let bench = Bench::new();
     let cache = bench.path("cache.txt");
     let run = |out: &str, dtype: &str, more: &[&str]| {
-        let flags = [&["--gpus", "0,1", "--dtype", dtype], more].concat();
+        let steps = if more.contains(&"--steps") { &[][..] } else { &["--steps", "3"] };
+        let gpus = if dtype == "bf16" { "0,1" } else { "0" };
+        let flags = [&["--gpus", gpus, "--dtype", dtype], more, steps].concat();
         let mut command = tiny(&bench, out, &flags);
         let output = succeeds(emulator.on(command.env("ALEXNET_TUNING", &cache), &[]));
         stderr(&output)
@@ -49,7 +51,7 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
         let by_tile = format!("{first}\n{}", rest.concat());
         std::fs::write(&cache, &by_tile).expect("room");
         let taken = format!("{dtype}-taken");
-        run(&taken, dtype, &["--tune", "--steps", "3"]);
+        run(&taken, dtype, &["--tune", "--steps", "1"]);
         assert_eq!(kept(&taken), by_tile);
         run(&taken, dtype, &["--resume"]);
         same_bits(&plain, &taken);
