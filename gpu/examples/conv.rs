@@ -13,36 +13,57 @@ const OP: Conv = Conv {
     channels: 48, height: 27, width: 27, kernels: 128, window: 5, stride: 1, pad_before: 2,
     pad_after: 2, groups: 1, weight_channels: 48, weight_offset: 0, by: None,
 };
+const N: usize = 8;
 
-fn convolve(mut device: impl Device, n: usize) -> Result<(), DeviceError> {
+/// y, dw and dx of ones and weights of 0.01, where the loss is the sum of y / 1000.
+fn convolve(device: &mut impl Device) -> Result<[Vec<f32>; 3], DeviceError> {
+    let (area, x_len, y_len) = (OP.height * OP.width, N * OP.x_len(), N * OP.y_len());
     let layout = RowLayout { blocks: 1, channels: OP.channels, pixels: OP.window * OP.window };
-    let area = OP.height * OP.width;
-    device.reserve(&Demand { batch: n, convs: vec![OP], ..Demand::default() })?;
-    let mut x = device.activations(n * OP.x_len())?;
-    let mut y = device.activations(n * OP.y_len())?;
+    device.reserve(&Demand { batch: N, convs: vec![OP], ..Demand::default() })?;
+    let (mut x, mut y) = (device.activations(x_len)?, device.activations(y_len)?);
     let (mut w, mut dw) = (device.factors(OP.w_len())?, device.zeros(OP.w_len())?);
-    device.upload_channels(OP.channels, area, &mut x, &vec![1.0; n * OP.x_len()]);
-    device.upload_rows(layout, &mut w, &vec![0.01; OP.w_len()]);
     let b = device.zeros(OP.kernels)?;
-    device.conv_forward(&OP, n, Input::Buffer(&x), &w, Sums::with(&b), &mut y);
-    let mut out = vec![0.0; n * OP.y_len()];
-    device.download_channels(OP.kernels, area, &y, &mut out);
-    // The loss is the sum of y / 1000, say: then dy is this everywhere.
-    device.upload_channels(OP.kernels, area, &mut y, &vec![0.001; n * OP.y_len()]);
-    device.conv_backward_weight(&OP, n, Input::Buffer(&x), &y, &mut dw);
-    device.conv_backward_data(&OP, n, &y, &w, &mut x); // x becomes dx
-    let (mut gradient, mut dx) = (vec![0.0; OP.w_len()], vec![0.0; n * OP.x_len()]);
-    device.download_rows(layout, &dw, &mut gradient);
-    device.download_channels(OP.channels, area, &x, &mut dx);
+    let mut of_host = [vec![0.0; y_len], vec![0.0; OP.w_len()], vec![0.0; x_len]];
+    device.upload_channels(OP.channels, area, &mut x, &vec![1.0; x_len]);
+    device.upload_rows(layout, &mut w, &vec![0.01; OP.w_len()]);
+    device.conv_forward(&OP, N, Input::Buffer(&x), &w, Sums::with(&b), &mut y);
+    device.download_channels(OP.kernels, area, &y, &mut of_host[0]);
+    device.upload_channels(OP.kernels, area, &mut y, &vec![0.001; y_len]); // it is dy now
+    device.conv_backward_weight(&OP, N, Input::Buffer(&x), &y, &mut dw);
+    device.conv_backward_data(&OP, N, &y, &w, &mut x); // and x is dx
+    device.download_rows(layout, &dw, &mut of_host[1]);
+    device.download_channels(OP.channels, area, &x, &mut of_host[2]);
     device.progress()?; // whatever went wrong before is told here
-    let at = OP.x_len() / 2;
-    println!("{}: y = {}, dw = {}, dx = {}", device.describe(), out[at], gradient[12], dx[at]);
+    Ok(of_host)
+}
+
+/// Runs it, and holds what is in the middle of each to what it must be.
+fn show(mut device: impl Device) -> Result<(), DeviceError> {
+    let middle = convolve(&mut device)?.map(|values| values[values.len() / 2]);
+    let [y, dw, dx] = middle;
+    println!("{}: y = {y}, dw = {dw}, dx = {dx}", device.describe());
+    let terms = |count: usize| count as f32;
+    let taps = OP.window * OP.window;
+    let first_tap = N * (OP.height - OP.pad_before) * (OP.width - OP.pad_before);
+    let wanted = [
+        0.01 * terms(OP.channels * taps),
+        0.001 * terms(first_tap),
+        0.01 * 0.001 * terms(OP.kernels * taps),
+    ];
+    for (found, wanted) in middle.iter().zip(wanted) {
+        assert!((found / wanted - 1.0).abs() < 1e-4, "{found} for {wanted}");
+    }
     Ok(())
 }
 
 fn main() -> Result<(), DeviceError> {
     match probe() {
-        Ok(found) => convolve(Cuda::open(&found, 0)?, 8),
-        Err(_) => convolve(Cpu::new("cpu", 2)?, 8),
+        Ok(found) => show(Cuda::open(&found, 0)?),
+        Err(_) => show(Cpu::new("cpu", 2)?),
     }
+}
+
+#[test]
+fn the_middle_of_each_is_as_it_must_be() {
+    main().expect("a device");
 }

@@ -1,8 +1,9 @@
 //! The kernels' images: `.cu` -> PTX by NVRTC -> cubin by ptxas, with the tools from their PyPI wheels.
 //!
 //! `cargo xtask kernels` writes `gpu/kernels/`: a compressed cubin per architecture, one PTX for what is
-//! newer, `table.txt` (registers, shared memory, instructions of each kernel) and `source.txt` (the hash
-//! of the sources, and the tools). `--check` makes all of it again and fails where hash or table differ.
+//! newer, `table.txt` (registers, shared memory, instructions of each kernel) and `source.txt` (hashes
+//! of the sources and the images, and the tools). `--check` makes all of it again and fails where hash or table
+//! differ.
 
 mod table;
 mod tools;
@@ -125,18 +126,38 @@ pub(crate) fn write() -> Result<()> {
         fs::write(folder().join(format!("{name}.lzma")), packed.finish()?)?;
     }
     fs::write(folder().join("table.txt"), made.table)?;
-    fs::write(folder().join("source.txt"), made.source)?;
+    fs::write(folder().join("source.txt"), made.source + &image_hashes()?)?;
+    let (count, bytes) = (made.images.len(), image_bytes()?);
+    step::tell(&format!("--- kernels: {count} images, {} KiB in all", bytes >> 10));
+    Ok(())
+}
+
+/// All of the folder together.
+///
+/// # Errors
+/// If it is too much.
+fn image_bytes() -> Result<usize> {
     let sizes = fs::read_dir(folder())?
         .map(|entry| Ok(entry?.metadata()?.len() as usize))
         .collect::<Result<Vec<_>>>()?;
-    let bytes: usize = sizes.iter().sum();
-    step::tell(&format!(
-        "--- kernels: {} images, {} KiB in all",
-        made.images.len(),
-        bytes >> 10
-    ));
-    ensure!(bytes <= IMAGE_BYTES_MAX, "images of {bytes} bytes");
-    Ok(())
+    let bytes = sizes.iter().sum();
+    ensure!(
+        bytes <= IMAGE_BYTES_MAX,
+        "images of {bytes} bytes, and {IMAGE_BYTES_MAX} are allowed"
+    );
+    Ok(bytes)
+}
+
+/// A line for each image: its hash, as it lies in the folder, packed. They are other ones every time that they are
+/// made, so they cannot be held to what is made again.
+fn image_hashes() -> Result<String> {
+    let mut lines = String::new();
+    for of in OUTPUTS {
+        let name = format!("{}.lzma", of.name());
+        let image = fs::read(folder().join(&name)).with_context(|| name.clone())?;
+        writeln!(lines, "sha256 of {name}: {}", hex(Sha256::digest(image)))?;
+    }
+    Ok(lines)
 }
 
 /// Fails where the images are not of these sources, where a kernel spills, or where the table differs. If
@@ -151,6 +172,12 @@ pub(crate) fn check(required: bool) -> Result<()> {
     };
     let (hash, kept) = (source_hash()?, read("source.txt")?);
     ensure!(kept.contains(&hash), "gpu/kernels is not of these sources ({hash}): {again}");
+    let hashes = image_hashes()?;
+    ensure!(
+        kept.ends_with(&hashes),
+        "gpu/kernels: its images are not those of source.txt: {again}"
+    );
+    image_bytes()?;
     let tools = match Tools::install() {
         Ok(tools) => tools,
         Err(error) if !required => {
@@ -162,7 +189,10 @@ pub(crate) fn check(required: bool) -> Result<()> {
     let table = read("table.txt")?;
     for turn in 1.. {
         let made = make(&tools)?;
-        ensure!(kept == made.source, "gpu/kernels/source.txt: other tools: {again}");
+        ensure!(
+            kept == made.source.clone() + &hashes,
+            "gpu/kernels/source.txt: other tools: {again}"
+        );
         let Some(line) = table::first_difference(&table, &made.table) else {
             let count = made.images.len();
             step::tell(&format!("--- kernels: {count} images as they should be"));
@@ -249,11 +279,11 @@ fn source_hash() -> Result<String> {
         hash.update(format!("{name}\n{}\n", text.len()));
         hash.update(text);
     }
-    let mut text = String::new();
-    for byte in hash.finalize() {
-        write!(text, "{byte:02x}")?;
-    }
-    Ok(text)
+    Ok(hex(hash.finalize()))
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Every `.cu` and `.cuh` file, in order.

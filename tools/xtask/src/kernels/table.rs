@@ -12,6 +12,9 @@ const COUNTED: [&str; 8] = ["HMMA", "FFMA", "LDSM", "LDS", "STS", "LDG", "STG", 
 /// Local memory: registers that did not suffice, or an array that was not unrolled.
 const LOCAL: [&str; 2] = ["LDL", "STL"];
 
+/// What ptxas says of a kernel without local memory: all that is known of Volta's, which nvdisasm knows no more.
+const NO_STACK: &str = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads";
+
 /// What NVRTC does not decide in the same way every time: the order of its work depends on where its memory
 /// happens to lie, and so do a few moves, registers and loads. Products and shared memory do not.
 const LOOSE: [&str; 5] = ["registers", "LDS", "STS", "LDG", "STG"];
@@ -40,9 +43,8 @@ pub(super) fn rows(ptxas: &str, disassembly: &str) -> Result<Rows> {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             kernel = rest.split('\'').next().map(str::to_owned);
         }
-        if line.contains("spill") && !line.contains("0 bytes spill stores, 0 bytes spill loads")
-        {
-            bail!("{}: registers spill: {}", kernel.unwrap_or_default(), line.trim());
+        if line.contains("spill") && line.trim() != NO_STACK {
+            bail!("{}: local memory: {}", kernel.unwrap_or_default(), line.trim());
         }
         if let Some((_, rest)) = line.split_once("Used ") {
             let number = |text: Option<&str>| text.and_then(|text| text.trim().parse().ok());
@@ -81,7 +83,8 @@ fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
 pub(super) fn text(columns: &[(u32, Rows)]) -> Result<String> {
     let mut text = String::from(
         "# Registers per thread, bytes of static shared memory and instructions, by ptxas and \
-         nvdisasm.\n# No kernel spills or uses local memory. Made by `cargo xtask kernels`.\n",
+         nvdisasm, which knows\n# sm_75 and newer. No kernel spills or uses local memory. Made by `cargo xtask \
+         kernels`.\n",
     );
     let kernels: BTreeSet<&String> = columns.iter().flat_map(|(_, rows)| rows.keys()).collect();
     for kernel in kernels {
@@ -167,6 +170,31 @@ ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes c
         assert!(rows(&spilling, SASS).is_err());
         let local = SASS.replace("LDS.128", "LDL.64");
         assert!(rows(PTXAS, &local).is_err());
+    }
+
+    #[test]
+    fn products_on_tensor_cores_are_made_there_and_fetched_past_the_registers() {
+        let path = crate::step::root().join("gpu/kernels/table.txt");
+        let text = std::fs::read_to_string(path).expect("a table");
+        let (mut kernel, mut seen) = ("", 0);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            if !line.starts_with(' ') {
+                kernel = line;
+                continue;
+            }
+            let on_cores =
+                ["bf16", "f16", "tf32"].iter().any(|n| kernel.contains(&format!("_{n}_")));
+            let is_product = kernel.ends_with("64x64") || kernel.contains("_128x");
+            let newer = !line.contains("sm_70") && !line.contains("sm_75");
+            if is_product && newer {
+                seen += 1;
+                assert_eq!(line.contains(" HMMA"), on_cores, "{kernel}: {line}");
+                assert_eq!(line.contains(" LDGSTS"), on_cores, "{kernel}: {line}");
+                assert!(on_cores || line.contains(" FFMA"), "{kernel}: {line}");
+            }
+        }
+        // Three passes of two ops, by three tiles, of four kinds of numbers, on six architectures.
+        assert!(seen >= 6 * 3 * 4 * 6, "{seen}");
     }
 
     #[test]

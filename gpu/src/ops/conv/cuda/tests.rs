@@ -282,6 +282,11 @@ fn the_layers_of_2012_agree_with_the_formula() {
             (step, (0..len).step_by(step).map(|at| sum(&op, 1, pass, at, given)).collect())
         };
         let check = |found: &[f32], (step, wanted): &(usize, Vec<f64>), bound: f64| {
+            // Memory that nobody wrote is no number.
+            assert!(
+                found.iter().all(|sum| sum.is_finite()),
+                "{numbers:?} {op:?}: a sum is missing"
+            );
             let found: Vec<f32> = found.iter().copied().step_by(*step).collect();
             close(&found, wanted, bound);
         };
