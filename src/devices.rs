@@ -11,7 +11,7 @@ use gpu::{
     cpu::{Cores, Cpu, Level},
     cuda::{
         Cuda, Setup,
-        libraries::{self, Tuning},
+        libraries::{self, Timed, Tuning},
         numbers::TF32_FROM,
         probe::{Found, Gpu, Unusable, probe},
     },
@@ -271,15 +271,16 @@ impl Choice {
 }
 
 impl Devices {
-    /// GPUs of the run in folder `out` take the ways that were the fastest when these were timed, and are timed
-    /// now if `time` says so and the run has not been.
+    /// GPUs of the run in folder `out` take the ways that were the fastest when these were timed; what `time` says is
+    /// timed now, if the run has not been.
     #[must_use]
-    pub fn tuned(self, out: &Path, time: bool) -> Self {
+    pub fn tuned(self, out: &Path, time: Timed) -> Self {
         let record = out.join("tuning.txt");
         match self {
             // A run that goes on computes as it began.
-            Self::Cuda(gpus) if time || record.exists() => {
-                let cache = if time { Tuning::default_cache() } else { None };
+            Self::Cuda(gpus) if time != Timed::Nothing || record.exists() => {
+                let asks = time != Timed::Nothing;
+                let cache = asks.then(Tuning::default_cache).flatten();
                 let tuning = Tuning { record, cache, time };
                 Self::Cuda(gpus.into_iter().map(|gpu| gpu.tuned(tuning.clone())).collect())
             }

@@ -107,6 +107,9 @@ pub(crate) fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
     }
     let mut command = bench.alexnet(&["run", "--preset", "demo", "--config", "demo.toml"]);
     command.args(["--data", "demo-shards", "--out", out]);
+    if !more.iter().any(|flag| flag.starts_with("--tune")) {
+        command.arg("--tune=off"); // emulated GPUs are slow
+    }
     if !more.contains(&"--batch") {
         command.args(["--batch", "16"]);
     }

@@ -231,8 +231,13 @@ fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
     assert!(text.contains("timings of this version: timed again"), "{text}");
     assert!(kept("again").expect("a record").contains(of_gpu));
     // Without it, nothing is timed.
-    run("plain", &["--steps", "1"], &[]);
+    run("plain", &["--tune=off", "--steps", "1"], &[]);
     assert!(kept("plain").is_err());
+    // By itself, only what no library makes: the gradient of conv2's input, which this one refuses.
+    std::fs::remove_file(&cache).expect("a cache");
+    run("tiles", &["--tune=tiles", "--steps", "1"], &[]);
+    let timed = kept("tiles").unwrap_or_default();
+    assert!(timed.lines().skip(1).all(|line| line.contains("\town")), "{timed}");
 }
 
 #[test]

@@ -73,6 +73,9 @@ impl Bench {
         let mut command = self.alexnet(&["run", "--preset", "demo", "--threads", "2"]);
         command.arg("--config").arg(self.path("tiny.toml"));
         command.arg("--data").arg(self.path("shards")).arg("--out").arg(self.path(out));
+        if !more.iter().any(|flag| flag.starts_with("--tune")) {
+            command.arg("--tune=off"); // emulated GPUs are slow
+        }
         command.args(more);
         command
     }

@@ -20,7 +20,12 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
     let run = |out: &str, dtype: &str, more: &[&str]| {
         let steps = if more.contains(&"--steps") { &[][..] } else { &["--steps", "3"] };
         let gpus = if dtype == "bf16" { "0,1" } else { "0" };
-        let flags = [&["--gpus", gpus, "--dtype", dtype], more, steps].concat();
+        let timed = if more.iter().any(|flag| flag.starts_with("--tune")) {
+            &[][..]
+        } else {
+            &["--tune=tiles"]
+        };
+        let flags = [&["--gpus", gpus, "--dtype", dtype], more, steps, timed].concat();
         let mut command = tiny(&bench, out, &flags);
         let output = succeeds(emulator.on(command.env("ALEXNET_TUNING", &cache), &[]));
         stderr(&output)
@@ -35,10 +40,10 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
     };
     for (dtype, tile) in [("bf16", "own 64x64"), ("tf32", "own 128x128")] {
         let plain = format!("{dtype}-plain");
-        run(&plain, dtype, &[]);
+        run(&plain, dtype, &["--tune=off"]);
         assert!(!bench.path(&plain).join("tuning.txt").exists(), "nothing is timed unasked");
         let timed = format!("{dtype}-timed");
-        run(&timed, dtype, &["--tune"]);
+        run(&timed, dtype, &[]);
         same_bits(&plain, &timed);
         let record = kept(&timed);
         assert!(ways(&record).iter().all(|way| way.starts_with("own")), "{record}");
@@ -53,7 +58,7 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
         let taken = format!("{dtype}-taken");
         run(&taken, dtype, &["--tune", "--steps", "1"]);
         assert_eq!(kept(&taken), by_tile);
-        run(&taken, dtype, &["--resume"]);
+        run(&taken, dtype, &["--tune=off", "--resume"]);
         same_bits(&plain, &taken);
         std::fs::remove_file(&cache).expect("a cache");
     }

@@ -1,11 +1,13 @@
 //! The command line.
 
 mod bench;
+mod tune;
 
 pub use bench::{
     BenchCommand, BenchLayersArgs, BenchPipelineArgs, BenchStageArgs, BenchStepArgs,
     StepRecipeArgs,
 };
+pub use tune::Tune;
 
 use crate::{
     config::{Dtype, Init},
@@ -225,10 +227,11 @@ pub struct RunArgs {
     /// Go on from the newest whole checkpoint in --out.
     #[arg(long)]
     pub resume: bool,
-    /// Time on the GPUs, before the first step, whether cuDNN, cuBLAS or the program's own kernels, by which tiles, are
-    /// fastest for each product, and keep that in the run's folder and for other runs [env: ALEXNET_TUNING names the file].
-    #[arg(long)]
-    pub tune: bool,
+    /// Time on the GPUs, before the first step, what makes each product fastest, and keep that in the run's folder and
+    /// for other runs [env: ALEXNET_TUNING names the file]. By itself, --tune means all.
+    #[arg(long, value_enum, default_value_t = Tune::Tiles, default_missing_value = "all")]
+    #[arg(num_args = 0..=1, require_equals = true, value_name = "WHAT")]
+    pub tune: Tune,
     #[command(flatten)]
     #[expect(missing_docs, reason = "its fields have theirs")]
     pub recipe: RecipeArgs,

@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     }
     choice.trains_in(config.train.dtype)?;
     let instructions = choice.instructions(config.train.dtype);
-    let devices = choice.open(config.train.dtype)?.tuned(&out, args.tune);
+    let devices = choice.open(config.train.dtype)?.tuned(&out, args.tune.into());
     let (images, batch) = (source.len(Split::Train), config.train.batch);
     if steps_per_epoch(images, batch) == 0 {
         return Err(FeedError::TooFew { split: Split::Train, images, batch }.into());

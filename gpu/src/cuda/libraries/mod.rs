@@ -26,7 +26,7 @@ mod plan;
 mod products;
 
 pub use load::{Absent, Library, look};
-pub use tuning::Tuning;
+pub use tuning::{Timed, Tuning};
 
 pub(super) use call::{Call, Refused};
 pub(super) use product::Product;

@@ -6,7 +6,7 @@ use super::{
     check::Bed,
     cudnn,
     product::{Product, products},
-    tuning::{Kept, OWN},
+    tuning::{Kept, OWN, Timed},
     weights_bytes,
 };
 use crate::{
@@ -207,7 +207,8 @@ impl Cuda {
         let driver = self.libraries.driver;
         let place = format!("{}, driver {driver}, {image}, {numbers}{libraries}", gpu.name);
         let (kept, told) = Kept::load(tuning, place);
-        told.into_iter().for_each(|what| self.remark_kept(&what, tuning.time));
+        told.into_iter()
+            .for_each(|what| self.remark_kept(&what, tuning.time != Timed::Nothing));
         Some(kept)
     }
 
@@ -223,7 +224,7 @@ impl Cuda {
         &mut self, product: &Product, n: usize, mut ways: Vec<Planned>, kept: &mut Option<Kept>,
     ) -> Result<(), String> {
         let what = product.describe(n);
-        let mut timed = kept.as_ref().is_some_and(Kept::times);
+        let mut timed = kept.as_ref().is_some_and(|kept| kept.times(!ways.is_empty()));
         if let Some(kept) = kept
             && let Some(how) = kept.find(&what)
         {

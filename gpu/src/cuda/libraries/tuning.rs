@@ -22,8 +22,19 @@ pub struct Tuning {
     pub record: PathBuf,
     /// What other runs have timed, if it is to be asked and told.
     pub cache: Option<PathBuf>,
-    /// Whether what stands nowhere is timed.
-    pub time: bool,
+    /// What is timed where it stands nowhere.
+    pub time: Timed,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    /// Nothing.
+    Nothing,
+    /// Our own kernels' tiles, which change no bit, of products that no library makes.
+    Tiles,
+    /// All ways.
+    All,
 }
 
 impl Tuning {
@@ -131,9 +142,13 @@ impl Kept {
         (Self { tuning: tuning.clone(), place, record, cache: cache.0, news: false }, told)
     }
 
-    /// Whether what is not kept is timed.
-    pub(super) const fn times(&self) -> bool {
-        self.tuning.time
+    /// Whether what is not kept is timed, of a product that libraries make or do not.
+    pub(super) const fn times(&self, by_libraries: bool) -> bool {
+        match self.tuning.time {
+            Timed::Nothing => false,
+            Timed::Tiles => !by_libraries,
+            Timed::All => true,
+        }
     }
 
     /// How it is made, by the run's own record or by that of others.
