@@ -74,12 +74,8 @@ pub(crate) fn same(a: &Path, b: &Path, what: &str) {
 
 /// `alexnet run` of the tiny recipe, a checkpoint a step.
 pub(crate) fn tiny(bench: &Bench, out: &str, more: &[&str]) -> Command {
-    let mut command = bench.run(out, &["--checkpoint-every", "1", "--keep", "9"]);
-    if !more.contains(&"--steps") {
-        command.args(["--steps", "6"]);
-    }
-    command.args(more);
-    command
+    let steps = if more.contains(&"--steps") { &[][..] } else { &["--steps", "6"] };
+    bench.run(out, &[&["--checkpoint-every", "1", "--keep", "9"], steps, more].concat())
 }
 
 /// The recipe `demo` on 64 pictures of 4 classes, without dropout, which it would take longer to learn

@@ -30,9 +30,9 @@ extern "C" fn write() {
     for (name, calls) in CALLS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let _ = writeln!(lines, "{name} {calls}"); // a string takes all
     }
-    if let Some(path) = &settings().calls {
-        if fs::write(path, lines).is_err() {
-            crate::status::tell(&format!("cannot write {path}"));
-        }
+    if let Some(path) = &settings().calls
+        && fs::write(path, lines).is_err()
+    {
+        crate::status::tell(&format!("cannot write {path}"));
     }
 }
