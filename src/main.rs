@@ -2,14 +2,20 @@
 
 use alexnet::{
     cli::{Cli, Command},
-    commands, log, render,
+    commands, log,
+    render::{self, Hint},
 };
 use clap::Parser as _;
+use gpu::cpu::Level;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(cli.log_format);
+    if let Err(error) = Level::of_environment() {
+        let hint = "unset it, or name one of these";
+        return render::exit(Err(Hint::new(error.to_string(), hint).into()));
+    }
     let done = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

@@ -221,6 +221,21 @@ fn without_a_driver_gpus_are_missing_politely_and_the_cpu_is_taken() {
 }
 
 #[test]
+fn sums_are_kept_to_the_instruction_set_that_is_named() {
+    let bench = Bench::new();
+    let run = |out: &str, isa: &str| {
+        let mut command = bench.run(out, &["--steps", "3", "--device", "cpu"]);
+        command.env("ALEXNET_ISA", isa);
+        command
+    };
+    let text = stderr(&succeeds(&mut run("baseline", "baseline")));
+    assert!(text.contains("device: CPU (baseline)"), "{text}");
+    let says = ["ALEXNET_ISA=sse9: this CPU has baseline", "hint: unset it"];
+    fails(&mut run("none", "sse9"), 1, &says);
+    assert!(!bench.path("none").exists());
+}
+
+#[test]
 fn more_threads_than_cores_are_used_and_told() {
     let bench = Bench::new();
     let threads = (cores() + 1).to_string();

@@ -19,7 +19,7 @@ impl Emulator {
         if !emucuda::AVAILABLE {
             assert!(
                 std::env::var_os("CI").is_none(),
-                "CI emulates GPUs: it takes a C++ compiler"
+                "CI emulates GPUs: it takes a C++ compiler and x86-64 Linux"
             );
             eprintln!("SKIP: no C++ compiler, so that kernels are not emulated");
             return None;

@@ -113,7 +113,7 @@ impl Device for Faulty {
             Fault::NoRoom(from) if len >= from => Err(DeviceError::OutOfMemory {
                 device: "faulty".into(),
                 wanted_bytes: len * size_of::<f32>(),
-                free_bytes: None,
+                counted: None,
             }),
             _ => self.cpu.zeros(len),
         }

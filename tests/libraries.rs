@@ -214,6 +214,7 @@ fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
         })
         .collect();
     let own = own.join("\n") + "\n";
+    let by_us = own.clone();
     std::fs::write(&cache, &own).expect("room");
     run("own", &["--tune", "--steps", "3"], &[]);
     assert_eq!(kept("own").expect("a record"), own);
@@ -233,11 +234,16 @@ fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
     // Without it, nothing is timed.
     run("plain", &["--tune=off", "--steps", "1"], &[]);
     assert!(kept("plain").is_err());
-    // By itself, only what no library makes: the gradient of conv2's input, which this one refuses.
+    // By themselves, tiles of what no library makes: gradients of inputs, which this one makes wrongly.
     std::fs::remove_file(&cache).expect("a cache");
-    run("tiles", &["--tune=tiles", "--steps", "1"], &[]);
-    let timed = kept("tiles").unwrap_or_default();
-    assert!(timed.lines().skip(1).all(|line| line.contains("\town")), "{timed}");
+    run("tiles", &["--tune=tiles", "--steps", "1"], &[("LIBRARY", "wrong:data")]);
+    let timed = kept("tiles").expect("a record");
+    let lines: Vec<_> = timed.lines().skip(1).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("\town")), "{timed}");
+    // What libraries make is not what others have timed: these have libraries, and own kernels, everywhere.
+    std::fs::write(&cache, &by_us).expect("room");
+    run("others", &["--tune=tiles", "--steps", "1"], &[]);
+    assert_eq!(losses(&bench.path("others")), losses(&bench.path("plain")));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
     for (dtype, tile) in [("bf16", "own 64x64"), ("tf32", "own 128x128")] {
         let plain = format!("{dtype}-plain");
         run(&plain, dtype, &["--tune=off"]);
-        assert!(!bench.path(&plain).join("tuning.txt").exists(), "nothing is timed unasked");
+        assert!(!bench.path(&plain).join("tuning.txt").exists(), "nothing is timed");
         let timed = format!("{dtype}-timed");
         run(&timed, dtype, &[]);
         same_bits(&plain, &timed);

@@ -23,6 +23,15 @@ use crate::{
 };
 use std::{fmt::Debug, ops::DerefMut, sync::Arc, time::Duration};
 
+/// What a device that refused memory had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeAndGiven {
+    /// Free bytes, in pieces of any size.
+    pub free_bytes: usize,
+    /// Bytes that the caller holds.
+    pub given_bytes: usize,
+}
+
 /// What a device could not do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,8 +43,18 @@ pub enum DeviceError {
         device: String,
         /// What was asked for, in bytes.
         wanted_bytes: usize,
-        /// What was free of its memory, in pieces of any size; none where nobody counts it.
-        free_bytes: Option<usize>,
+        /// What was free of its memory, in pieces of any size, and what it had given before; none where nobody counts.
+        counted: Option<FreeAndGiven>,
+    },
+    /// The device has not done for too long what was asked of it.
+    #[error("{device}: {doing}: nothing has come of it for {seconds} s")]
+    Silent {
+        /// The device's name.
+        device: String,
+        /// What was being done.
+        doing: &'static str,
+        /// How long, in seconds.
+        seconds: u64,
     },
     /// The system pins no more of the host's memory, which copies to and from the device need.
     #[error("{device}: cannot pin {wanted_bytes} bytes of the host's memory: {reason}")]

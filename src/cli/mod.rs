@@ -253,7 +253,7 @@ pub struct RunArgs {
     /// End with exit code 1 if the loss stays that of guessing.
     #[arg(long)]
     pub stop_if_flat: bool,
-    /// End the run when a tower has waited so long for another, or for its GPU [default: 600 on the CPU,
+    /// End the run when a tower has waited so long in a step for another, or for its GPU [default: 600 on the CPU,
     /// 60 on GPUs].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub patience: Option<u64>,

@@ -335,15 +335,14 @@ fn plan<D: Device>(devices: &[D], net: &Net, batch: usize) -> Result<Vec<Planned
         let halves = successors(Some(batch / 2), |batch| Some(batch / 2));
         let halves = halves.take_while(|batch| *batch > 0);
         let halves = halves.map(|batch| (batch, bytes(&of_batch(batch)))).collect();
-        planned.push(Planned { device, free_bytes, needs, halves });
+        planned.push(Planned { device, needs, halves });
     }
     Ok(planned)
 }
 
 /// The error of a device that had less room than it said.
 fn refused(error: DeviceError, planned: &[Planned], batch: usize) -> TowerError {
-    let DeviceError::OutOfMemory { device, wanted_bytes, free_bytes: Some(free_bytes) } =
-        &error
+    let DeviceError::OutOfMemory { device, wanted_bytes, counted: Some(counted) } = &error
     else {
         return error.into();
     };
@@ -351,11 +350,11 @@ fn refused(error: DeviceError, planned: &[Planned], batch: usize) -> TowerError 
         return error.into();
     };
     // What it had given until then, and less than what it refused.
-    let had = plan.free_bytes.saturating_sub(*free_bytes) + wanted_bytes.saturating_sub(1);
+    let had = counted.given_bytes + wanted_bytes.saturating_sub(1);
     TowerError::Full {
         device: device.clone(),
         wanted_bytes: *wanted_bytes,
-        free_bytes: *free_bytes,
+        free_bytes: counted.free_bytes,
         batch,
         needs: plan.needs.clone(),
         fitting: plan.fitting(had),

@@ -134,7 +134,6 @@ impl fmt::Display for Needs {
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) device: String,
-    pub(super) free_bytes: usize,
     /// In MiB, and by what.
     pub(super) needs: String,
     /// Half of the batch, half of that, and so on, with the bytes that each needs.

@@ -36,10 +36,11 @@ static inline u32 to_f16x2(float low, float high) {
 static inline float from_f16(u16 x) {
 #ifdef __F16C__
     return _cvtsh_ss(x);
-#endif
+#else
     const u32 sign = (u32)(x & 0x8000) << 16, size = (u32)(x & 0x7fff) << 13;
     if (size >= 0x0f800000) return __uint_as_float(sign | (size + 0x70000000));
     return __uint_as_float(sign | __float_as_uint(__uint_as_float(size) * 0x1p112f));
+#endif
 }
 
 static inline void copy_async16(void *to, const void *from, bool given) {

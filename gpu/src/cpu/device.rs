@@ -121,7 +121,7 @@ impl Cpu {
     }
 
     fn out_of_memory(&self, wanted_bytes: usize) -> DeviceError {
-        DeviceError::OutOfMemory { device: self.name.clone(), wanted_bytes, free_bytes: None }
+        DeviceError::OutOfMemory { device: self.name.clone(), wanted_bytes, counted: None }
     }
 }
 

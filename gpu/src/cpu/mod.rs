@@ -18,4 +18,4 @@ pub use cores::Cores;
 pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;
 pub(crate) use scratch::Scratch;
-pub use simd::Level;
+pub use simd::{Level, NoSuchLevel};

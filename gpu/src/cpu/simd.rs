@@ -3,6 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::amx::Amx;
 use crate::ops::Dtype;
+use std::sync::OnceLock;
 
 /// An instruction set that this CPU has. Only [`Level::all`] and its kin make one, so holding it is the
 /// proof that its instructions may be executed.
@@ -25,6 +26,19 @@ pub(crate) enum Set {
     /// Those and AMX for bf16.
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
+}
+
+/// An environment variable: the instruction set that all sums are made by.
+const NAMED_BY: &str = "ALEXNET_ISA";
+
+/// An instruction set that this CPU does not have, or that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{NAMED_BY}={name}: this CPU has {there}")]
+pub struct NoSuchLevel {
+    /// What was asked for.
+    pub name: String,
+    /// What there is.
+    pub there: String,
 }
 
 impl Level {
@@ -98,9 +112,32 @@ impl Level {
         }
     }
 
-    /// The widest of this CPU.
+    /// The widest that may be used: of this CPU, or what [`Level::of_environment`] says.
     pub fn widest() -> Self {
-        *Self::all().last().expect("every CPU has the baseline")
+        static WIDEST: OnceLock<Level> = OnceLock::new();
+        let all = || *Self::all().last().expect("every CPU has the baseline");
+        *WIDEST.get_or_init(|| Self::of_environment().ok().flatten().unwrap_or_else(all))
+    }
+
+    /// What `ALEXNET_ISA` names, if it is set: CPUs that are kept to the same instructions round sums alike.
+    ///
+    /// # Errors
+    /// If this CPU has nothing of that name.
+    pub fn of_environment() -> Result<Option<Self>, NoSuchLevel> {
+        match std::env::var(NAMED_BY) {
+            Ok(name) => Self::named(&name).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// That of this name, as [`Level::name`] has it of products of bf16.
+    fn named(name: &str) -> Result<Self, NoSuchLevel> {
+        let all = Self::all_for_bf16();
+        let named = |level: &&Self| level.name(Dtype::Bf16) == name;
+        all.iter().find(named).copied().ok_or_else(|| {
+            let there: Vec<_> = all.iter().map(|level| level.name(Dtype::Bf16)).collect();
+            NoSuchLevel { name: name.to_owned(), there: there.join(", ") }
+        })
     }
 
     pub(crate) fn set(self) -> Set {
@@ -111,6 +148,15 @@ impl Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_level_has_a_name_of_its_own_and_others_are_refused() {
+        for level in Level::all_for_bf16() {
+            assert_eq!(Level::named(level.name(Dtype::Bf16)), Ok(level));
+        }
+        let error = Level::named("sse9").expect_err("no such thing").to_string();
+        assert!(error.starts_with("ALEXNET_ISA=sse9: this CPU has baseline"), "{error}");
+    }
 
     #[test]
     #[expect(clippy::print_stderr, reason = "a level that cannot be tested here says so")]

@@ -25,7 +25,7 @@ use crate::{
     device::{Demand, DeviceError, Progress},
     ops::conv::Conv,
 };
-use cudarc::driver::{DriverError, result};
+use cudarc::driver::DriverError;
 use std::{cell::RefCell, sync::Arc};
 
 /// Batches on their way: one in work, and one that is asked for meanwhile.
@@ -331,14 +331,10 @@ impl Cuda {
         self.bind();
         self.flush();
         let op = self.queues.count();
-        let (to, stream) = (self.write(dst, op), self.queues.compute.handle());
+        let to = self.write(dst, op);
         let src = dst.numbers().narrow(src);
-        // The driver itself waits for a copy of memory that is not pinned, without a limit.
-        let copied = self.queues.compute.synchronize();
-        // SAFETY: `dst` is long enough; both stay until the stream was waited for.
-        let copied =
-            copied.and_then(|()| unsafe { result::memcpy_htod_async(to.0, &src, stream) });
-        let copied = copied.and_then(|()| self.queues.compute.synchronize());
+        // SAFETY: `dst` is as long.
+        let copied = unsafe { self.queues.compute.write(to, &src) };
         self.keep("copying to the GPU", copied);
     }
 
@@ -351,13 +347,10 @@ impl Cuda {
         self.bind();
         self.flush();
         let op = self.queues.count();
-        let (from, stream) = (src.read_by(op), self.queues.compute.handle());
+        let from = src.read_by(op);
         let mut bytes = vec![0_u8; dst.len() * src.numbers().bytes()];
-        let copied = self.queues.compute.synchronize();
-        // SAFETY: `src` is long enough; both stay until the stream was waited for.
-        let copied = copied
-            .and_then(|()| unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream) });
-        let copied = copied.and_then(|()| self.queues.compute.synchronize());
+        // SAFETY: `src` is as long.
+        let copied = unsafe { self.queues.compute.read(from, &mut bytes) };
         self.keep("copying from the GPU", copied);
         src.numbers().widen(&bytes, dst);
     }

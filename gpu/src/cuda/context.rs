@@ -3,7 +3,7 @@
 //!
 //! The driver's own tracking of who uses what is not used: all order between streams is ours.
 
-use super::probe::says;
+use super::{launch::Ptr, probe::says};
 use crate::device::DeviceError;
 use cudarc::driver::{
     DriverError, result,
@@ -13,7 +13,7 @@ use cudarc::driver::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -31,6 +31,7 @@ pub(super) struct Context {
     /// Whether the GPU has failed or fallen silent. Then nothing is freed: that would wait for it, and
     /// the end of the process frees all.
     lost: AtomicBool,
+    given_bytes: AtomicUsize,
     /// How long a GPU may take for what somebody waits for.
     patience: Duration,
 }
@@ -48,7 +49,14 @@ impl Context {
         let device = result::device::get(index as i32).map_err(failed)?;
         // SAFETY: the driver just gave us the device; `drop` releases the context.
         let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let context = Self { device, handle, name, lost: AtomicBool::new(false), patience };
+        let context = Self {
+            device,
+            handle,
+            name,
+            lost: AtomicBool::new(false),
+            given_bytes: AtomicUsize::new(0),
+            patience,
+        };
         context.bind()?;
         Ok(Arc::new(context))
     }
@@ -63,7 +71,15 @@ impl Context {
     pub(super) fn check<T>(
         &self, doing: &'static str, done: Result<T, DriverError>,
     ) -> Result<T, DeviceError> {
-        done.map_err(|error| failed(&self.name, doing, error))
+        done.map_err(|error| match error {
+            // Nobody else asks whether something is ready and goes on if it is not.
+            DriverError(CUresult::CUDA_ERROR_NOT_READY) => DeviceError::Silent {
+                device: self.name.clone(),
+                doing,
+                seconds: self.patience.as_secs(),
+            },
+            error => failed(&self.name, doing, error),
+        })
     }
 
     /// The error of host memory that could not be pinned.
@@ -85,6 +101,15 @@ impl Context {
         self.check("asking for its memory", result::mem_get_info())
     }
 
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the GPU's memory that this context has given out.
+    pub(super) fn given_bytes(&self) -> &AtomicUsize {
+        &self.given_bytes
+    }
+
     /// Nothing more is asked of the GPU.
     pub(super) fn give_up(&self) {
         self.lost.store(true, Ordering::Relaxed); // it orders nothing else
@@ -93,7 +118,7 @@ impl Context {
     /// Frees something, or waits to, with this context bound, unless the GPU was given up. An error has no
     /// one to go to, and the end of the process frees all.
     pub(super) fn free(&self, free: impl FnOnce() -> Result<(), DriverError>) {
-        if !self.lost.load(Ordering::Relaxed) && self.bind().is_ok() {
+        if !self.is_lost() && self.bind().is_ok() {
             let _ = free();
         }
     }
@@ -140,8 +165,6 @@ fn failed(device: &str, doing: &'static str, error: DriverError) -> DeviceError 
 pub(super) struct Stream {
     context: Arc<Context>,
     handle: sys::CUstream,
-    /// Of what was asked when somebody waited last.
-    end: Event,
 }
 
 // SAFETY: as for `Context`.
@@ -154,7 +177,7 @@ impl Stream {
         context.bind()?;
         let made = result::stream::create(StreamKind::NonBlocking);
         let handle = context.check("making a stream", made)?;
-        Ok(Self { context: Arc::clone(context), handle, end: Event::new(context)? })
+        Ok(Self { context: Arc::clone(context), handle })
     }
 
     pub(super) fn handle(&self) -> sys::CUstream {
@@ -177,16 +200,44 @@ impl Stream {
 
     /// Waits until all that was asked has happened, but not for longer than a GPU may take: then it is given up.
     pub(super) fn synchronize(&self) -> Result<(), DriverError> {
-        self.record(&self.end)?;
         let started = Instant::now();
-        while !self.end.happened()? {
+        loop {
+            // SAFETY: the handle lives as long as `self`.
+            match unsafe { sys::cuStreamQuery(self.handle) } {
+                late @ CUresult::CUDA_ERROR_NOT_READY if self.context.is_lost() => {
+                    return Err(DriverError(late));
+                }
+                CUresult::CUDA_ERROR_NOT_READY => {}
+                done => return done.result(),
+            }
             if started.elapsed() > self.context.patience {
                 self.context.give_up();
-                return Err(DriverError(CUresult::CUDA_ERROR_NOT_READY));
             }
             thread::sleep(PAUSE);
         }
-        Ok(())
+    }
+
+    /// Copies to the GPU once all that was asked has happened, and waits for it: the driver itself waits for a copy of
+    /// memory that is not pinned, without a limit.
+    ///
+    /// # Safety
+    /// `to` is the GPU's and as long.
+    pub(super) unsafe fn write(&self, to: Ptr, bytes: &[u8]) -> Result<(), DriverError> {
+        self.synchronize()?;
+        // SAFETY: the caller's promise; both stay until the stream was waited for, or the GPU is given up.
+        unsafe { result::memcpy_htod_async(to.0, bytes, self.handle) }?;
+        self.synchronize()
+    }
+
+    /// Copies from the GPU, likewise.
+    ///
+    /// # Safety
+    /// `from` is the GPU's and as long.
+    pub(super) unsafe fn read(&self, from: Ptr, bytes: &mut [u8]) -> Result<(), DriverError> {
+        self.synchronize()?;
+        // SAFETY: as above.
+        unsafe { result::memcpy_dtoh_async(bytes, from.0, self.handle) }?;
+        self.synchronize()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::launch::Ptr;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, FreeAndGiven};
 use cudarc::driver::{
     DriverError, result,
     sys::{self, CUresult},
@@ -11,7 +11,7 @@ use memmap2::MmapMut;
 use std::{
     ops::{Deref, DerefMut},
     slice,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 /// Memory of a GPU, with whatever was in it.
@@ -36,11 +36,15 @@ impl Memory {
                 return Err(DeviceError::OutOfMemory {
                     device: context.name().into(),
                     wanted_bytes: bytes,
-                    free_bytes: context.memory().ok().map(|(free, _)| free),
+                    counted: context.memory().ok().map(|(free_bytes, _)| FreeAndGiven {
+                        free_bytes,
+                        given_bytes: context.given_bytes().load(Relaxed),
+                    }),
                 });
             }
             made => context.check("allocating memory", made)?,
         };
+        context.given_bytes().fetch_add(bytes, Relaxed);
         Ok(Self { context, start, bytes })
     }
 
@@ -72,6 +76,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         let start = self.start;
         if self.bytes > 0 {
+            self.context.given_bytes().fetch_sub(self.bytes, Relaxed);
             // SAFETY: allocated in `new` and freed once; the driver waits for what uses it.
             self.context.free(|| unsafe { result::free_sync(start) });
         }
@@ -138,7 +143,7 @@ impl Pinned {
                 let no_room = |_| DeviceError::OutOfMemory {
                     device: context.name().into(),
                     wanted_bytes: bytes,
-                    free_bytes: None,
+                    counted: None,
                 };
                 let memory = MmapMut::map_anon(bytes.max(1)).map_err(no_room)?;
                 Ok((Self(Kind::Pageable(memory)), Some(refused)))

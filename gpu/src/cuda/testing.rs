@@ -112,7 +112,7 @@ pub(crate) fn emulation() -> bool {
     if !hostemu::AVAILABLE {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI emulates the kernels: it takes a C++ compiler"
+            "CI emulates the kernels: it takes a C++ compiler and x86-64 Linux"
         );
         eprintln!("SKIP: no C++ compiler for x86-64 Linux, which emulates the kernels");
     }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// That a GPU is waited for, however little time there is.
+const LEAST: Duration = Duration::from_secs(5);
+
 /// A clock that began with the command, and when it is to end.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -14,9 +17,9 @@ impl Budget {
         Self { started: Instant::now(), limit: Duration::from_secs(seconds) }
     }
 
-    /// All of it.
-    pub(super) fn limit(&self) -> Duration {
-        self.limit
+    /// What is left, but for a GPU that is slow and sound some seconds at least.
+    pub(super) fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.spent()).max(LEAST)
     }
 
     pub(super) fn spent(&self) -> Duration {
@@ -43,5 +46,7 @@ mod tests {
         assert!(budget(1).has(0.5) && budget(1).has(0.0));
         assert!(!budget(6).has(0.5) && budget(6).has(0.3));
         assert!(!budget(11).has(0.0));
+        assert_eq!(budget(11).left(), LEAST);
+        assert!(budget(1).left() > Duration::from_secs(8));
     }
 }

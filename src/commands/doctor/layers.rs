@@ -119,7 +119,7 @@ fn further(indices: &[usize]) -> BTreeSet<usize> {
 /// As the environment says; a GPU that says nothing is given up when there is no time left.
 fn setup(budget: &Budget) -> Setup {
     let environment = Setup::of_environment();
-    Setup { patience: environment.patience.min(budget.limit()), ..environment }
+    Setup { patience: environment.patience.min(budget.left()), ..environment }
 }
 
 /// The kernels as a run takes them, those that are PTX, and libraries.

@@ -26,6 +26,8 @@ pub(super) struct Report {
     pub(super) remarks: Vec<String>,
     /// What there was no time for.
     pub(super) skipped: Vec<String>,
+    /// What ended it early.
+    pub(super) failed: Option<String>,
     /// All of it took so long.
     pub(super) seconds: f64,
     /// What it comes to.
@@ -52,6 +54,18 @@ fn libraries<S: Serializer>(all: &[Library], serializer: S) -> Result<S::Ok, S::
         // Its version, or nothing.
         (*name, found.as_ref().ok())
     }))
+}
+
+impl Verdict {
+    /// As JSON has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Wrong => "wrong",
+            Self::Incomplete => "incomplete",
+            Self::Sound => "sound",
+        }
+    }
 }
 
 /// A GPU.
@@ -169,6 +183,11 @@ pub(super) struct TowersLine {
 }
 
 impl TowersLine {
+    /// Whether losses lie so near the CPU's; what is no number agrees with nothing.
+    pub(super) fn agrees(&self, apart: f64) -> bool {
+        apart <= self.apart_max
+    }
+
     /// Whether there was time for all steps.
     pub(super) fn complete(&self) -> bool {
         let len = |losses: &Vec<f64>| losses.len() == COMPARED as usize;
@@ -196,8 +215,7 @@ impl Report {
                 ("losses on all GPUs", towers.apart_all),
             ];
             for (what, apart) in all {
-                // What is no number agrees with nothing.
-                if !apart.is_none_or(|apart| apart <= towers.apart_max) {
+                if !apart.is_none_or(|apart| towers.agrees(apart)) {
                     wrong.push(format!("{what} in {}", towers.dtype));
                 }
             }
@@ -260,6 +278,7 @@ mod tests {
             report.layers.push(line(bad));
             assert_eq!(report.wrong(), ["fc6 forward by sm_80.cubin in bf16"]);
             assert!(report.to_string().contains("WRONG"));
+            assert!(!sound().to_string().contains("WRONG"));
         }
         for bad in [6e-3, f64::INFINITY, f64::NAN] {
             let mut report = sound();

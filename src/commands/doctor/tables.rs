@@ -57,6 +57,7 @@ impl fmt::Display for Report {
         for skipped in &self.skipped {
             writeln!(f, "  {skipped}")?;
         }
+        write!(f, "\nverdict   {}", self.verdict.name())?;
         Ok(())
     }
 }
@@ -98,27 +99,29 @@ impl Report {
 
 impl TowersLine {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let towers = self;
-        writeln!(f, "\n{}, steps of batch {}: losses", towers.dtype, towers.batch)?;
+        writeln!(f, "\n{}, steps of batch {}: losses", self.dtype, self.batch)?;
         let losses = |losses: &[f64]| {
             let all: Vec<String> = losses.iter().map(|loss| format!("{loss:.6}")).collect();
             all.join(" ")
         };
-        writeln!(f, "  CPU      {}", losses(&towers.losses_cpu))?;
+        let verdict = |apart| if self.agrees(apart) { "" } else { "  WRONG" };
+        writeln!(f, "  CPU      {}", losses(&self.losses_cpu))?;
         writeln!(
             f,
-            "  one GPU  {}  apart {:.1e}, {:.1} images/s",
-            losses(&towers.losses_one),
-            towers.apart_one,
-            towers.images_per_s_one
+            "  one GPU  {}  apart {:.1e}, {:.1} images/s{}",
+            losses(&self.losses_one),
+            self.apart_one,
+            self.images_per_s_one,
+            verdict(self.apart_one)
         )?;
         if let (Some(all), Some(apart), Some(images_per_s)) =
-            (&towers.losses_all, towers.apart_all, towers.images_per_s_all)
+            (&self.losses_all, self.apart_all, self.images_per_s_all)
         {
             writeln!(
                 f,
-                "  towers   {}  apart {apart:.1e}, {images_per_s:.1} images/s",
-                losses(all)
+                "  towers   {}  apart {apart:.1e}, {images_per_s:.1} images/s{}",
+                losses(all),
+                verdict(apart)
             )?;
         }
         Ok(())

@@ -95,7 +95,7 @@ fn train<D: Device>(
     devices: Vec<D>, config: &Config, timed: u64, budget: &Budget,
 ) -> Result<Run> {
     let net = Net::new(config, CLASSES);
-    let patience = D::PATIENCE.min(budget.limit());
+    let patience = D::PATIENCE.min(budget.left());
     let mut towers =
         Towers::traced(devices, &net, &config.train, &Trace::off(), Some(patience))?;
     let bytes = slot_bytes(config.train.batch, config.data.crop, Element::F32);

@@ -19,7 +19,6 @@ macro_rules! api {
     ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block)*) => {$(
         #[unsafe(no_mangle)]
         pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $crate::status::Status {
-            $crate::calls::count(stringify!($name));
             let body = || -> $crate::status::Done {
                 // SAFETY: the caller keeps the driver's rules: pointers to write to are valid, handles are
                 // those that were handed out.
@@ -28,7 +27,9 @@ macro_rules! api {
                     $body
                 }
             };
-            $crate::status::status(body())
+            let done = body();
+            $crate::calls::count(stringify!($name), done);
+            $crate::status::status(done)
         }
     )*};
 }

@@ -23,6 +23,10 @@ api! {
         (*stream).synchronize()
     }
 
+    fn cuStreamQuery(stream: *const Stream) {
+        if (*stream).idle()? { Ok(()) } else { Err(NOT_READY) }
+    }
+
     fn cuStreamWaitEvent(stream: *const Stream, event: *const Event, _flags: c_uint) {
         (*stream).context.sound()?;
         (*stream).wait(&*event)

@@ -1,6 +1,9 @@
 //! How often each function of the driver is called, for `EMUCUDA_CALLS`.
 
-use crate::settings::settings;
+use crate::{
+    settings::settings,
+    status::{Done, NOT_READY},
+};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -10,10 +13,11 @@ use std::{
 
 static CALLS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
-/// Counts a call, if anybody asks for it.
-pub(crate) fn count(name: &'static str) {
+/// Counts a call that came to this, if anybody asks for it; not of one that finds something under way, which is asked
+/// again.
+pub(crate) fn count(name: &'static str, done: Done) {
     static AT_EXIT: Once = Once::new();
-    if settings().calls.is_none() {
+    if settings().calls.is_none() || done == Err(NOT_READY) {
         return;
     }
     AT_EXIT.call_once(|| {

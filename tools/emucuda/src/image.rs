@@ -11,7 +11,10 @@ use object::{
     elf::FileHeader64,
     read::elf::{ElfFile64, FileHeader as _},
 };
-use std::ffi::{CStr, c_char};
+use std::{
+    ffi::{CStr, c_char},
+    slice,
+};
 
 /// A kernel of an image: its name, and the sizes of its parameters in bytes.
 pub(crate) type Signature = (String, Vec<usize>);
@@ -23,20 +26,19 @@ pub(crate) type Signature = (String, Vec<usize>);
 pub(crate) unsafe fn read(
     start: *const c_char, settings: &Settings,
 ) -> Result<Vec<Signature>, Status> {
-    // SAFETY: what is no text that ends with a zero begins as a cubin, whose header says how long it is.
-    let bytes = unsafe {
-        let magic = start.cast::<[u8; 4]>();
-        let is_elf = *start.cast::<u8>() == object::elf::ELFMAG[0];
-        if is_elf && *magic == object::elf::ELFMAG {
-            let header = std::slice::from_raw_parts(start.cast::<u8>(), HEADER_BYTES);
-            std::slice::from_raw_parts(start.cast::<u8>(), cubin_bytes(header)?)
-        } else {
-            CStr::from_ptr(start).to_bytes()
-        }
-    };
-    if bytes.starts_with(&object::elf::ELFMAG) {
-        return of_cubin(bytes, settings);
+    let first = start.cast::<u8>();
+    // SAFETY: there is a byte at least, and no text begins with this one.
+    if unsafe { *first } == object::elf::ELFMAG[0] {
+        // SAFETY: a cubin begins with its header.
+        let header = unsafe { slice::from_raw_parts(first, HEADER_BYTES) };
+        // SAFETY: the header says how long it is.
+        return of_cubin(
+            unsafe { slice::from_raw_parts(first, cubin_bytes(header)?) },
+            settings,
+        );
     }
+    // SAFETY: text ends with a zero.
+    let bytes = unsafe { CStr::from_ptr(start) }.to_bytes();
     of_ptx(std::str::from_utf8(bytes).map_err(|_| INVALID_IMAGE)?, settings)
 }
 

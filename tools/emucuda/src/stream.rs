@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::Ordering::SeqCst,
+        atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -68,6 +68,8 @@ pub(crate) struct Stream {
     /// Which of its user's streams.
     number: usize,
     queue: Sender<Queued>,
+    /// Ops that were asked of it and are not done.
+    pending: Arc<AtomicUsize>,
     captured: Mutex<Option<Vec<Op>>>,
 }
 
@@ -92,14 +94,17 @@ impl Stream {
         let number = made as usize % STREAMS_PER_USER;
         let (queue, ops) = channel();
         let seed = settings().seed ^ (context.device as u64) << 32 ^ made << 8;
-        thread::spawn(move || work(context, number, seed, &ops));
-        let stream = Self { context, number, queue, captured: Mutex::new(None) };
+        let pending = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&pending);
+        thread::spawn(move || work(context, number, seed, &ops, &done));
+        let stream = Self { context, number, queue, pending, captured: Mutex::new(None) };
         let stream: &'static Self = Box::leak(Box::new(stream));
         context.add(stream);
         stream
     }
 
     fn queue(&self, always: bool, op: Op) {
+        self.pending.fetch_add(1, SeqCst);
         let _ = self.queue.send(Queued { always, op }); // the thread lives as long as the process
     }
 
@@ -136,6 +141,15 @@ impl Stream {
     /// Whether it captures.
     pub(crate) fn captures(&self) -> bool {
         lock(&self.captured).is_some()
+    }
+
+    /// Whether all that was asked of it is done.
+    pub(crate) fn idle(&self) -> Result<bool, Status> {
+        if self.captures() {
+            return Err(CAPTURE_UNSUPPORTED);
+        }
+        self.context.sound()?;
+        Ok(self.pending.load(SeqCst) == 0)
     }
 
     fn fence(&self) -> Arc<Flag> {
@@ -219,7 +233,10 @@ impl Event {
 }
 
 /// The thread of a stream.
-fn work(context: &'static Context, number: usize, mut seed: u64, ops: &Receiver<Queued>) {
+fn work(
+    context: &'static Context, number: usize, mut seed: u64, ops: &Receiver<Queued>,
+    pending: &AtomicUsize,
+) {
     let settings = settings();
     // Of one GPU only, so that another can be ahead of it.
     let slow =
@@ -245,5 +262,6 @@ fn work(context: &'static Context, number: usize, mut seed: u64, ops: &Receiver<
                 error => context.fail(error),
             }
         }
+        pending.fetch_sub(1, SeqCst);
     }
 }

@@ -243,10 +243,8 @@ impl Cuda {
     fn filled(&self, bytes: &[u8]) -> Result<Memory, DeviceError> {
         let memory = Memory::new(&self.context, bytes.len())?;
         let stream = &self.queues.compute;
-        // SAFETY: as long; both stay until the stream was waited for.
-        let copied =
-            unsafe { result::memcpy_htod_async(memory.ptr().0, bytes, stream.handle()) };
-        let copied = copied.and_then(|()| stream.synchronize());
+        // SAFETY: as long.
+        let copied = unsafe { stream.write(memory.ptr(), bytes) };
         self.context.check("copying to the GPU", copied)?;
         Ok(memory)
     }
@@ -265,10 +263,8 @@ impl Cuda {
         let mut bytes = vec![0_u8; len * numbers.bytes()];
         if !self.has_failed() {
             let stream = &self.queues.compute;
-            // SAFETY: memory of as many numbers; both stay until the stream was waited for.
-            let copied =
-                unsafe { result::memcpy_dtoh_async(&mut bytes, from.0, stream.handle()) };
-            let copied = copied.and_then(|()| stream.synchronize());
+            // SAFETY: memory of as many numbers.
+            let copied = unsafe { stream.read(from, &mut bytes) };
             self.keep("copying from the GPU", copied);
         }
         let mut values = vec![0.0; len];

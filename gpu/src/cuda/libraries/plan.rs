@@ -16,7 +16,7 @@ use crate::{
         memory::Memory,
         tile::{Tile, Tiled},
     },
-    device::Demand,
+    device::{Demand, DeviceError},
     ops::{
         conv::{Conv, Pass},
         linear::Linear,
@@ -224,9 +224,14 @@ impl Cuda {
         &mut self, product: &Product, n: usize, mut ways: Vec<Planned>, kept: &mut Option<Kept>,
     ) -> Result<(), String> {
         let what = product.describe(n);
-        let mut timed = kept.as_ref().is_some_and(|kept| kept.times(!ways.is_empty()));
+        let times = |time| kept.as_ref().is_some_and(|kept| kept.times() == time);
+        let mut timed = times(Timed::All);
+        // Our own kernel's tiles, if no library makes it.
+        let mut tiles = timed || times(Timed::Tiles);
+        // What other runs have timed may be a library, which rounds otherwise.
+        let of_others = timed || ways.is_empty();
         if let Some(kept) = kept
-            && let Some(how) = kept.find(&what)
+            && let Some(how) = kept.find(&what, of_others)
         {
             let own = Own::named(&how);
             if own.is_some() || ways.iter().any(|way| way.how() == how) {
@@ -235,16 +240,24 @@ impl Cuda {
                 self.libraries
                     .tiles
                     .extend(own.and_then(|own| own.0).map(|tile| (*product, tile)));
-                timed = false;
+                (timed, tiles) = (false, false);
             } else {
-                self.remark_kept(&format!("{what} by {how:?}, which there is not"), timed);
+                self.remark_kept(&format!("{what} by {how:?}, which there is not"), tiles);
             }
         }
-        if ways.is_empty() && !timed {
+        if ways.is_empty() && !tiles {
             return Ok(());
         }
-        let bed =
-            self.bed(product, n).map_err(|error| format!("no room to try it: {error}"))?;
+        let bed = match self.bed(product, n) {
+            Ok(bed) => bed,
+            Err(error @ DeviceError::OutOfMemory { .. }) => {
+                return Err(format!("no room to try it: {error}"));
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                return Ok(()); // which is told, and nothing is computed
+            }
+        };
         let mut fastest: Option<(f64, Planned)> = None;
         let mut refused = Ok(());
         for way in ways {
@@ -266,7 +279,7 @@ impl Cuda {
                 Err(why) => refused = Err(why),
             }
         }
-        if timed {
+        if tiles {
             if fastest.is_some() {
                 refused = Ok(());
             }

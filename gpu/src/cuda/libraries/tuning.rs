@@ -142,19 +142,15 @@ impl Kept {
         (Self { tuning: tuning.clone(), place, record, cache: cache.0, news: false }, told)
     }
 
-    /// Whether what is not kept is timed, of a product that libraries make or do not.
-    pub(super) const fn times(&self, by_libraries: bool) -> bool {
-        match self.tuning.time {
-            Timed::Nothing => false,
-            Timed::Tiles => !by_libraries,
-            Timed::All => true,
-        }
+    /// What is timed where it stands nowhere.
+    pub(super) const fn times(&self) -> Timed {
+        self.tuning.time
     }
 
-    /// How it is made, by the run's own record or by that of others.
-    pub(super) fn find(&self, what: &str) -> Option<String> {
+    /// How it is made, by the run's own record, or by that of others if they are asked.
+    pub(super) fn find(&self, what: &str, of_others: bool) -> Option<String> {
         let of = |table: &Table| table.find(&self.place, what).map(str::to_owned);
-        of(&self.record).or_else(|| of(&self.cache))
+        of(&self.record).or_else(|| of_others.then(|| of(&self.cache)).flatten())
     }
 
     /// What may be other runs' finding becomes this one's.

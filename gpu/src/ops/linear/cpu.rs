@@ -122,6 +122,8 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
         let Self { op, n, packed, dy, sgd, v, w, room } = self;
         let (block, dy_block) = room.split_at_mut(BLOCK_ROWS * BLOCK_COLUMNS);
         let (row, width) = (op.weight_inputs, VECTORS * L);
+        // A matrix unit makes sixteen rows at a time, and soon enough for what is fetched meanwhile.
+        let at_once = if BF16 && S::MATRIX_UNIT { BLOCK_ROWS } else { ROWS_AT_ONCE };
         let blocks = v.chunks_mut(BLOCK_ROWS * row).zip(w.chunks_mut(BLOCK_ROWS * row));
         for (i, (v, w)) in blocks.enumerate() {
             let rows = v.len() / row;
@@ -154,8 +156,8 @@ impl<const BF16: bool> Kernel for Update<'_, BF16> {
                 let columns = BLOCK_COLUMNS.min(op.inputs - from);
                 for col in (0..columns).step_by(width) {
                     let at = op.weight_offset + from + col;
-                    for first in (0..rows).step_by(ROWS_AT_ONCE) {
-                        let count = ROWS_AT_ONCE.min(rows - first);
+                    for first in (0..rows).step_by(at_once) {
+                        let count = at_once.min(rows - first);
                         // They come from memory, and are needed once the block is made.
                         for i in first..first + count {
                             for line in (0..width).step_by(LINE) {
