@@ -1,5 +1,4 @@
-//! `alexnet run` on emulated GPUs: the numbers are the CPU's, every wait is needed, and every fault ends
-//! in one error and a checkpoint that the run goes on from.
+//! `alexnet run` on emulated GPUs: the numbers are the CPU's, every wait is needed, copies go beside the ops.
 
 use crate::{
     emulator::Emulator,

@@ -31,6 +31,7 @@ pub(super) struct Context {
     /// Whether the GPU has failed or fallen silent. Then nothing is freed: that would wait for it, and
     /// the end of the process frees all.
     lost: AtomicBool,
+    /// Bytes of the GPU's memory that it has given out.
     given_bytes: AtomicUsize,
     /// How long a GPU may take for what somebody waits for.
     patience: Duration,

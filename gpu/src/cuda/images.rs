@@ -15,7 +15,7 @@ pub enum Kind {
     /// A cubin where there is one, else PTX.
     #[default]
     Any,
-    /// PTX only, which the driver compiles: emulated devices load nothing else.
+    /// PTX only, which the driver compiles.
     Ptx,
 }
 

@@ -18,7 +18,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// As the environment says: `ALEXNET_KERNELS=ptx`, which the emulated driver of the tests wants, and
+    /// As the environment says: `ALEXNET_KERNELS=ptx`, which most tests on emulated GPUs take, and
     /// `ALEXNET_LIBRARIES=off`.
     pub fn of_environment() -> Self {
         let is = |name, value| std::env::var(name).is_ok_and(|set| set == value);

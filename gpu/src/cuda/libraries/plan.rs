@@ -225,11 +225,11 @@ impl Cuda {
     ) -> Result<(), String> {
         let what = product.describe(n);
         let times = |time| kept.as_ref().is_some_and(|kept| kept.times() == time);
-        let mut timed = times(Timed::All);
+        let mut all = times(Timed::All);
         // Our own kernel's tiles, if no library makes it.
-        let mut tiles = timed || times(Timed::Tiles);
+        let mut tiles = all || times(Timed::Tiles);
         // What other runs have timed may be a library, which rounds otherwise.
-        let of_others = timed || ways.is_empty();
+        let of_others = all || ways.is_empty();
         if let Some(kept) = kept
             && let Some(how) = kept.find(&what, of_others)
         {
@@ -240,7 +240,7 @@ impl Cuda {
                 self.libraries
                     .tiles
                     .extend(own.and_then(|own| own.0).map(|tile| (*product, tile)));
-                (timed, tiles) = (false, false);
+                (all, tiles) = (false, false);
             } else {
                 self.remark_kept(&format!("{what} by {how:?}, which there is not"), tiles);
             }
@@ -266,7 +266,7 @@ impl Cuda {
             }
             self.libraries.plans.push(way);
             let tried = self.try_last_plan(&bed);
-            if tried.is_ok() && !timed {
+            if tried.is_ok() && !all {
                 return Ok(());
             }
             let ms = if tried.is_ok() { self.time_last_plan(&bed) } else { f64::INFINITY };
