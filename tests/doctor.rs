@@ -6,6 +6,7 @@ use crate::{
 };
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn doctor_finds_an_emulated_pair_sound() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
@@ -40,6 +41,7 @@ fn doctor_finds_an_emulated_pair_sound() {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn doctor_tries_every_tile_and_all_numbers() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();

@@ -116,6 +116,7 @@ pub(crate) fn demo(bench: &Bench, out: &str, more: &[&str]) -> Command {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn two_gpus_train_demo_as_the_cpu_does() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
@@ -204,6 +205,7 @@ fn a_limit_on_pinned_memory_is_told_before_the_first_step() {
 const STREAMS: [&str; 4] = ["copy", "compute", "out", "inward"];
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn no_wait_can_be_left_out() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();

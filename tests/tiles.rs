@@ -13,6 +13,7 @@ fn ways(table: &str) -> Vec<&str> {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn tiles_are_timed_where_there_are_no_libraries_and_change_no_bit() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();

@@ -7,7 +7,8 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 /// the tests of the kernels can be asked what they make of changed ones.
 pub const OTHER_KERNELS: &str = "HOSTEMU_KERNELS";
 
-/// How the compiler makes such a library of `src/emu.cpp` and the two builds of `src/kernels.cpp`.
+/// How the compiler makes such a library of `src/emu.cpp` and the builds `fast` and, where launches are followed,
+/// `checked` of `src/kernels.cpp`.
 pub const SHARED_FLAGS: [&str; 9] = [
     "-std=c++17",
     "-O1",
@@ -17,7 +18,7 @@ pub const SHARED_FLAGS: [&str; 9] = [
     "-ffp-contract=off",
     "-fno-unroll-loops",
     "-DHOST_EMU",
-    "-DEMU_TWO_BUILDS",
+    "-DEMU_CHANGED",
 ];
 
 /// The twin of `EmuHow` in `emu.cpp`.

@@ -209,6 +209,7 @@ impl Kernel for Rows<'_> {
                         c,
                         c_at,
                         add,
+                        next_b: None,
                     };
                     if left >= width {
                         product(VECTORS, c, Strides { row: c_row, col: L }, add).run(s);

@@ -4,7 +4,10 @@
 //! `c[i, j] (+)= sum_k a[i, k] b[k, j]`. A row of `b` and `c` is a few vectors; `a` is read one
 //! element at a time, so it may lie in memory as it likes.
 
-use super::vector::{Kernel, Simd, prefetch};
+use super::vector::{Kernel, Simd, prefetch, prefetch_far};
+
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 /// How far the rows of a matrix are apart, and what is side by side in a row, in floats.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,9 @@ pub(crate) struct Product<'a> {
     pub(crate) c_at: Strides,
     /// Adds to `c` instead of overwriting it.
     pub(crate) add: bool,
+    /// Where the next product's `b` begins, of the same depth and strides: it is fetched meanwhile, and so is `a`
+    /// ahead of its use. None where the nearest caches hold them.
+    pub(crate) next_b: Option<&'a [f32]>,
 }
 
 impl Product<'_> {
@@ -68,6 +74,9 @@ impl Product<'_> {
                     prefetch(c.wrapping_add(row * self.c_at.row + j * self.c_at.col));
                 }
             }
+            // A vector of each of its rows to a tile.
+            let vector = tile % self.vectors * self.b_at.col;
+            let next_b = self.next_b.map(|b| b.as_ptr().wrapping_add(vector));
             // SAFETY: the whole matrices were just checked to lie in their slices, and these are
             // rows `first..first + rows` of them.
             let operands = unsafe {
@@ -80,6 +89,7 @@ impl Product<'_> {
                     c: self.c.as_mut_ptr().add(first * self.c_at.row),
                     c_at: self.c_at,
                     add: self.add,
+                    next_b,
                 }
             };
             // SAFETY: as above.
@@ -99,6 +109,8 @@ struct Operands {
     c: *mut f32,
     c_at: Strides,
     add: bool,
+    /// A vector in each of the rows here is fetched; any address will do.
+    next_b: Option<*const f32>,
 }
 
 /// Calls the tile of `$rows` rows for each listed height.
@@ -134,12 +146,17 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tile<ROWS, VECTORS> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, simd: S) {
-        let Operands { depth, a, a_at, b, b_at, c, c_at, add } = self.0;
+        let Operands { depth, a, a_at, b, b_at, c, c_at, add, next_b } = self.0;
         let mut sums = [[simd.zero(); VECTORS]; ROWS];
         // SAFETY: the promise of `dispatch`: k < depth, i < ROWS and j < VECTORS stay within the
         // matrices.
         unsafe {
             for k in 0..depth {
+                if let Some(next_b) = next_b {
+                    prefetch_far(next_b.wrapping_add(k * b_at.row));
+                    // The rows of `a` that the next tile takes, a line at a time where they lie side by side.
+                    prefetch(a.wrapping_add(ROWS * a_at.row + k * a_at.col.max(LINE)));
+                }
                 let mut row = [simd.zero(); VECTORS];
                 for (j, v) in row.iter_mut().enumerate() {
                     *v = simd.load(&*b.add(k * b_at.row + j * b_at.col).cast());
@@ -197,8 +214,20 @@ mod tests {
         let before = noise(3, rows * c_at.row);
         for add in [false, true] {
             let mut c = before.clone();
-            Product { rows, depth, vectors, a: &a, a_at, b: &b, b_at, c: &mut c, c_at, add }
-                .run(simd);
+            Product {
+                rows,
+                depth,
+                vectors,
+                a: &a,
+                a_at,
+                b: &b,
+                b_at,
+                c: &mut c,
+                c_at,
+                add,
+                next_b: None,
+            }
+            .run(simd);
             let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();
             for (i, j) in (0..rows).flat_map(|i| (0..vectors * L).map(move |j| (i, j))) {
                 let term = |k: usize| {

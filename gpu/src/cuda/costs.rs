@@ -258,6 +258,7 @@ fn what_follows(numbers: Numbers, device: &mut Emulated, params: Ptr) {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn no_kernel_fetches_or_collides_more_than_is_listed() {
     if !emulation() {
         return;

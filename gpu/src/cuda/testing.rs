@@ -119,7 +119,8 @@ pub(crate) fn emulation() -> bool {
     hostemu::AVAILABLE
 }
 
-/// The variable that says under how many schedules tests run: `all`, even those of large ops; or `one`.
+/// The variable that says under how many schedules tests run: `all`, even those of large ops; `plain`, none of them
+/// followed; or `one`.
 pub(crate) const SCHEDULES: &str = "ALEXNET_SCHEDULES";
 
 fn schedules_are(wanted: &str) -> bool {
@@ -131,7 +132,8 @@ pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
     if schedules_are("one") {
         once(test);
     } else if emulation() {
-        for how in How::SCHEDULES.into_iter().chain([How::CHECKED]) {
+        let followed = (!schedules_are("plain")).then_some(How::CHECKED);
+        for how in How::SCHEDULES.into_iter().chain(followed) {
             test(&mut Emulated::new(how));
         }
     }
@@ -148,7 +150,9 @@ pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulat
 /// Runs a test of products of `numbers` followed, and as older devices have them.
 pub(crate) fn followed_and_old(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
     if emulation() {
-        test(&mut Emulated::new(How::CHECKED));
+        if !schedules_are("plain") {
+            test(&mut Emulated::new(How::CHECKED));
+        }
         if numbers.copies_weights() {
             test(&mut Emulated::new(How::OLD));
         }

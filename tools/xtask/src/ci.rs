@@ -3,7 +3,10 @@
 use crate::{kernels, licences, step};
 use anyhow::{Context as _, Result, ensure};
 
-/// Formatting, lints, documentation, the GPUs' model on paper, the kernels' images, licences. A machine that cannot have
+/// The tests that put bugs into the kernels: beside one another they would take each other's cores.
+pub(crate) const SEEDED: &str = "cuda::seeded";
+
+/// Formatting, lints, documentation, the tests that take minutes, the GPUs' model on paper, the kernels' images, licences. A machine that cannot have
 /// Python or NVIDIA's compilers says so and goes on, unless it is told by `CI` that it must.
 ///
 /// # Errors
@@ -16,7 +19,10 @@ pub(crate) fn run() -> Result<()> {
     docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     step::run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
     // As the tests were built.
-    let seeded = ["test", "--workspace", "--lib", "--locked", "cuda::seeded", "--"];
+    let long =
+        ["test", "--workspace", "--tests", "--locked", "--", "--ignored", "--skip", SEEDED];
+    step::run("tests that take minutes", step::cargo().args(long))?;
+    let seeded = ["test", "--workspace", "--lib", "--locked", SEEDED, "--"];
     let mut seeded_bugs = step::cargo();
     step::run("seeded bugs", seeded_bugs.args(seeded).args(["--ignored", "--nocapture"]))?;
     let required = std::env::var_os("CI").is_some();

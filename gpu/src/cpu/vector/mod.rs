@@ -149,6 +149,19 @@ pub(crate) fn prefetch(from: *const f32) {
     let _ = from; // others fetch ahead by themselves
 }
 
+/// As [`prefetch`], for what is used later than the next few accesses: not into the nearest cache.
+#[inline(always)]
+pub(crate) fn prefetch_far(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from; // others fetch ahead by themselves
+}
+
 /// A function that the compiler cannot see through, so that it stays one of its own: `inline(never)`
 /// is dropped where there are target features (rustc 1.95), and tiles of a product that share one
 /// function share its registers badly: sums are spilled, at half the speed.

@@ -311,6 +311,7 @@ mod tests {
 
     /// The second source of one of two towers.
     #[test]
+    #[ignore = "takes a minute: run by cargo xtask ci"]
     fn fc6_to_fc8_of_2012_agree_with_the_formulas() {
         let layers = [
             (linear(4608, 2048, 4608, 0), 1),

@@ -264,6 +264,7 @@ fn pictures_by_squares_agree_with_the_formula() {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn the_layers_of_2012_agree_with_the_formula() {
     const SUMS: usize = 100;
     let layers = layers_of_2012();

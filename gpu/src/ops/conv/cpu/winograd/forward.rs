@@ -68,6 +68,7 @@ impl<const M: usize> Forward<'_, M> {
         &self, s: S, tiles: usize, vector: usize, vectors: usize, room: &mut Carved<'_>,
     ) {
         let (depth, pitch) = (self.input.channels(), self.rooms.product_pitch);
+        let u = |point: usize| &self.u[(vector * SQUARE + point) * depth * L..];
         for point in 0..SQUARE {
             Product {
                 rows: tiles,
@@ -75,11 +76,12 @@ impl<const M: usize> Forward<'_, M> {
                 vectors,
                 a: &room.input[point * self.rooms.input_pitch..],
                 a_at: Strides { row: self.rooms.inputs * L, col: 1 },
-                b: &self.u[(vector * SQUARE + point) * depth * L..],
+                b: u(point),
                 b_at: Strides { row: L, col: SQUARE * depth * L },
                 c: &mut room.output[point * pitch..],
                 c_at: Strides { row: L, col: SQUARE * pitch },
                 add: false,
+                next_b: (point + 1 < SQUARE).then(|| u(point + 1)),
             }
             .run(s);
         }
@@ -96,7 +98,8 @@ impl<const M: usize> Forward<'_, M> {
         let place = Place { tile, width: 1, vector: 0, pitch: pitch / L };
         let band = room.output_band.as_chunks_mut().0;
         let cols = self.rooms.output_cols;
-        points::output::<S, L, M>(s, row.tiles, products, place, (band, cols));
+        let columns = room.columns.as_chunks_mut().0;
+        points::output::<S, L, M>(s, row.tiles, products, place, columns, (band, cols));
         let epilogue = (self.bias, self.add);
         let y = &mut *self.y;
         self.output.write(s, &self.sheets, row, y, vector + i, epilogue, (band, cols));

@@ -35,13 +35,15 @@ impl<const M: usize> Kernel for Gather<'_, M> {
         for (tile, row) in sheets.rows_of(self.block) {
             read::<S, L, M>(s, &sheets, &self.input, self.x, (tile, row), &rooms, &mut room);
             let band = room.output_band.as_chunks_mut().0;
+            let columns = room.columns.as_chunks_mut().0;
             let points = room.output.as_chunks_mut().0;
             for vector in 0..rooms.outputs {
                 let (origin, cols) = ((row.top as isize, 0), rooms.output_cols);
                 self.output.read(s, &sheets, row, self.dy, origin, vector, (band, M, cols));
                 let pitch = rooms.gradient_pitch / L;
                 let place = Place { tile, width: rooms.outputs, vector, pitch };
-                points::gradient::<S, L, M>(s, row.tiles, (band, cols), points, place);
+                let band = (&*band, cols);
+                points::gradient::<S, L, M>(s, row.tiles, band, columns, points, place);
             }
         }
     }
@@ -82,6 +84,7 @@ impl Kernel for Sum<'_> {
                 c: &mut self.sums[vector * L..],
                 c_at: Strides { row: outputs * L, col: L },
                 add: self.add,
+                next_b: self.gradient.get((vector + vectors) * L..),
             }
             .run(s);
             vector += vectors;

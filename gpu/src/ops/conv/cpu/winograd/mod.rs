@@ -16,7 +16,7 @@ mod forward;
 mod gradient;
 
 use super::Conv;
-use crate::cpu::{Pool, Scratch};
+use crate::cpu::{Level, Pool, Scratch};
 use planes::Planes;
 use points::SQUARE;
 use rooms::Rooms;
@@ -26,10 +26,18 @@ pub(super) use weights::Kernels;
 use weights::{Evaluate, Interpolate};
 
 /// Tiles at once: few enough for the second- and third-level cache, many enough that reading the
-/// weights at the points is worth it.
-const TILES: usize = 49;
-/// The same for the gradient of the weights, whose sums are read and written once in as many.
-const GRADIENT_TILES: usize = 98;
+/// weights at the points is worth it. Where there is a matrix unit, there is a second-level cache of 2 MiB and a
+/// third-level one that is far.
+fn tiles(level: Level) -> usize {
+    if level.has_matrix_unit() { 32 } else { 49 }
+}
+
+/// The same for the gradient of the weights, whose `sums` are read and written once in as many: that costs
+/// little where they stay in the second-level cache.
+fn gradient_tiles(level: Level, sums: usize) -> usize {
+    const NEAR_BYTES: usize = 2 << 20;
+    if level.has_matrix_unit() && sums * size_of::<f32>() <= NEAR_BYTES { 36 } else { 98 }
+}
 
 /// Side of the window in steps, rounded up.
 fn window(op: &Conv) -> usize {
@@ -172,7 +180,7 @@ fn convolve<const M: usize, const R: usize>(
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(task.n));
     let channels = [task.block.inputs, task.block.outputs];
-    let rooms = Rooms::new(&task.sheets, lanes, channels, TILES);
+    let rooms = Rooms::new(&task.sheets, lanes, channels, tiles(level));
     let vector_len = SQUARE * task.block.inputs * lanes;
     let u_len = (rooms.outputs * vector_len).next_multiple_of(16);
     let scratch = scratch.take(u_len + pool.threads() * rooms.forward_len());
@@ -207,10 +215,11 @@ fn correlate<const M: usize, const R: usize>(
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(task.n));
     let channels = [task.block.inputs, task.block.outputs];
-    let rooms = Rooms::new(&task.sheets, lanes, channels, GRADIENT_TILES);
-    let width = rooms.outputs * lanes;
+    let width = task.block.outputs.next_multiple_of(lanes);
     let point_len = task.block.inputs * width;
-    let (sums_len, room_len) = (SQUARE * point_len, rooms.gradient_len());
+    let sums_len = SQUARE * point_len;
+    let rooms = Rooms::new(&task.sheets, lanes, channels, gradient_tiles(level, sums_len));
+    let room_len = rooms.gradient_len();
     let scratch = scratch.take(sums_len + pool.threads() * room_len);
     let (sums, scratch) = scratch.split_at_mut(sums_len);
     let parts = task.n.div_ceil(share);

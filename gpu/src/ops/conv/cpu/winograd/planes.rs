@@ -2,7 +2,7 @@
 //! channels.
 
 use super::sheet::{Run, Sheets, Sides, TileRow};
-use crate::cpu::vector::Simd;
+use crate::cpu::vector::{Simd, prefetch_far};
 
 /// Channels of a group in a batch of images.
 ///
@@ -64,7 +64,16 @@ impl Planes {
                         band[..width].fill([0.0; L]);
                     }
                 } else if self.step == 1 {
-                    self.read_run(s, row.image + image, x, &run, vector, band, cols);
+                    self.read_run(
+                        s,
+                        row.image + image,
+                        x,
+                        &run,
+                        vector,
+                        band,
+                        cols,
+                        sheets.tile,
+                    );
                 } else {
                     let (image, band) = (row.image + image, (band, cols));
                     match self.step {
@@ -85,9 +94,15 @@ impl Planes {
     #[inline(always)]
     fn read_run<S: Simd<L>, const L: usize>(
         &self, s: S, image: usize, x: &[f32], run: &Run, vector: usize, band: &mut [[f32; L]],
-        cols: usize,
+        cols: usize, tile: usize,
     ) {
         let (width, area) = (self.sides[1], self.area());
+        // What is read next: the next vector of channels or, after the last, the next row of tiles.
+        let next = if (vector + 1) * L < self.count {
+            L * area
+        } else {
+            (tile * width).wrapping_sub(vector * L * area)
+        };
         let planes = &x[self.start(image, vector * L) + run.rows.start * width..];
         let valid = (self.count - vector * L).min(L);
         let len = run.count * width;
@@ -98,6 +113,7 @@ impl Planes {
             for lane in 0..L {
                 if lane < valid {
                     let plane = &planes[lane * area + from..][..here];
+                    prefetch_far(plane.as_ptr().wrapping_add(next));
                     rows[lane] = match plane.first_chunk() {
                         Some(plane) => s.load(plane),
                         None => s.load_part(plane),
@@ -127,10 +143,10 @@ impl Planes {
         // Pixels whose phases all lie inside of the plane.
         let first = pad.div_ceil(STEP).min(width);
         let whole = first..((self.sides[1] + pad) / STEP).clamp(first, width);
-        for lane in (0..L).step_by(STEP) {
-            let channel = vector * L + lane;
-            let (plane, phase) = (channel / (STEP * STEP), channel / STEP % STEP);
-            for (i, q) in run.rows.clone().enumerate() {
+        for (i, q) in run.rows.clone().enumerate() {
+            for lane in (0..L).step_by(STEP) {
+                let channel = vector * L + lane;
+                let (plane, phase) = (channel / (STEP * STEP), channel / STEP % STEP);
                 let row = (STEP * q + phase).wrapping_sub(pad); // above the plane: past every row
                 let pixels = &mut band[i * cols..][..width];
                 if plane >= self.count || row >= self.sides[0] {

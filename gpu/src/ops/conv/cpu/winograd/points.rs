@@ -62,22 +62,25 @@ pub(super) fn input<S: Simd<L>, const L: usize, const M: usize>(
 /// The gradients of `tiles` tiles of `M` outputs at the points, from a band of `M` rows of `cols`.
 #[inline(always)]
 pub(super) fn gradient<S: Simd<L>, const L: usize, const M: usize>(
-    s: S, tiles: usize, (band, cols): (&[[f32; L]], usize), points: &mut [[f32; L]],
-    place: Place,
+    s: S, tiles: usize, (band, cols): (&[[f32; L]], usize), columns: &mut [[f32; L]],
+    points: &mut [[f32; L]], place: Place,
 ) {
+    let columns = &mut columns.as_chunks_mut::<POINTS>().0[..M];
     for tile in 0..tiles {
-        let mut columns = [[s.zero(); POINTS]; M];
-        for j in 0..M {
+        for (j, out) in columns.iter_mut().enumerate() {
             let mut column = [s.zero(); M];
             for i in 0..M {
                 column[i] = s.load(&band[i * cols + M * tile + j]);
             }
-            columns[j] = taps(s, column);
+            let column = taps(s, column);
+            for i in 0..POINTS {
+                s.store(column[i], &mut out[i]);
+            }
         }
         for i in 0..POINTS {
             let mut row = [s.zero(); M];
             for j in 0..M {
-                row[j] = columns[j][i];
+                row[j] = s.load(&columns[j][i]);
             }
             let row = taps(s, row);
             for j in 0..POINTS {
@@ -90,22 +93,25 @@ pub(super) fn gradient<S: Simd<L>, const L: usize, const M: usize>(
 /// The outputs of `tiles` tiles from the points, to a band of `M` rows of `cols`.
 #[inline(always)]
 pub(super) fn output<S: Simd<L>, const L: usize, const M: usize>(
-    s: S, tiles: usize, points: &[[f32; L]], place: Place,
+    s: S, tiles: usize, points: &[[f32; L]], place: Place, columns: &mut [[f32; L]],
     (band, cols): (&mut [[f32; L]], usize),
 ) {
+    let columns = &mut columns.as_chunks_mut::<M>().0[..POINTS];
     for tile in 0..tiles {
-        let mut columns = [[s.zero(); M]; POINTS];
-        for j in 0..POINTS {
+        for (j, out) in columns.iter_mut().enumerate() {
             let mut column = [s.zero(); POINTS];
             for i in 0..POINTS {
                 column[i] = s.load(&points[place.at(i * POINTS + j, tile)]);
             }
-            columns[j] = outputs(s, column);
+            let column: [S::V; M] = outputs(s, column);
+            for i in 0..M {
+                s.store(column[i], &mut out[i]);
+            }
         }
         for i in 0..M {
             let mut row = [s.zero(); POINTS];
             for j in 0..POINTS {
-                row[j] = columns[j][i];
+                row[j] = s.load(&columns[j][i]);
             }
             let row: [S::V; M] = outputs(s, row);
             for j in 0..M {
