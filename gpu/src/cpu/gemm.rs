@@ -209,6 +209,7 @@ impl Kernel for Rows<'_> {
                         c,
                         c_at,
                         add,
+                        far: false,
                         next_b: None,
                     };
                     if left >= width {

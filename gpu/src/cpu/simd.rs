@@ -106,9 +106,9 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Bf16 if dtype == Dtype::Bf16 => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
-            Set::Amx(_) if dtype == Dtype::Bf16 => "amx",
+            Set::Amx(_) => "amx", // `f32`, too: convolutions add up in other blocks there
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 | Set::Avx512Bf16 | Set::Amx(_) => "avx512",
+            Set::Avx512 | Set::Avx512Bf16 => "avx512",
         }
     }
 

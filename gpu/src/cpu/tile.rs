@@ -41,8 +41,10 @@ pub(crate) struct Product<'a> {
     pub(crate) c_at: Strides,
     /// Adds to `c` instead of overwriting it.
     pub(crate) add: bool,
-    /// Where the next product's `b` begins, of the same depth and strides: it is fetched meanwhile, and so is `a`
-    /// ahead of its use. None where the nearest caches hold them.
+    /// Whether `a` lies beyond the nearest cache: the next tile's rows are fetched meanwhile.
+    pub(crate) far: bool,
+    /// Where the next product's `b` begins, if it is far: of the same depth and strides, it is fetched meanwhile, a
+    /// vector of each row by each tile.
     pub(crate) next_b: Option<&'a [f32]>,
 }
 
@@ -74,7 +76,6 @@ impl Product<'_> {
                     prefetch(c.wrapping_add(row * self.c_at.row + j * self.c_at.col));
                 }
             }
-            // A vector of each of its rows to a tile.
             let vector = tile % self.vectors * self.b_at.col;
             let next_b = self.next_b.map(|b| b.as_ptr().wrapping_add(vector));
             // SAFETY: the whole matrices were just checked to lie in their slices, and these are
@@ -89,6 +90,7 @@ impl Product<'_> {
                     c: self.c.as_mut_ptr().add(first * self.c_at.row),
                     c_at: self.c_at,
                     add: self.add,
+                    far: self.far,
                     next_b,
                 }
             };
@@ -109,6 +111,7 @@ struct Operands {
     c: *mut f32,
     c_at: Strides,
     add: bool,
+    far: bool,
     /// A vector in each of the rows here is fetched; any address will do.
     next_b: Option<*const f32>,
 }
@@ -146,16 +149,24 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tile<ROWS, VECTORS> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, simd: S) {
-        let Operands { depth, a, a_at, b, b_at, c, c_at, add, next_b } = self.0;
+        let Operands { depth, a, a_at, b, b_at, c, c_at, add, far, next_b } = self.0;
         let mut sums = [[simd.zero(); VECTORS]; ROWS];
+        // The next tile's rows of `a` begin here: a line a term where the terms of a row lie side by side.
+        let next_a = a.wrapping_add(ROWS * a_at.row);
+        let (line, lines) = match a_at.col {
+            1 => (LINE, (ROWS * a_at.row).div_ceil(LINE)),
+            col => (col, depth),
+        };
+        let lines = if far { lines } else { 0 };
         // SAFETY: the promise of `dispatch`: k < depth, i < ROWS and j < VECTORS stay within the
         // matrices.
         unsafe {
             for k in 0..depth {
                 if let Some(next_b) = next_b {
                     prefetch_far(next_b.wrapping_add(k * b_at.row));
-                    // The rows of `a` that the next tile takes, a line at a time where they lie side by side.
-                    prefetch(a.wrapping_add(ROWS * a_at.row + k * a_at.col.max(LINE)));
+                }
+                if k < lines {
+                    prefetch(next_a.wrapping_add(k * line));
                 }
                 let mut row = [simd.zero(); VECTORS];
                 for (j, v) in row.iter_mut().enumerate() {
@@ -214,6 +225,7 @@ mod tests {
         let before = noise(3, rows * c_at.row);
         for add in [false, true] {
             let mut c = before.clone();
+            let (far, next_b) = (add, add.then_some(&b[..])); // which changes nothing
             Product {
                 rows,
                 depth,
@@ -225,7 +237,8 @@ mod tests {
                 c: &mut c,
                 c_at,
                 add,
-                next_b: None,
+                far,
+                next_b,
             }
             .run(simd);
             let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();

@@ -211,6 +211,7 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
             c,
             c_at,
             add: false,
+            far: false,
             next_b: None,
         }
         .run(s);

@@ -81,6 +81,7 @@ impl<const M: usize> Forward<'_, M> {
                 c: &mut room.output[point * pitch..],
                 c_at: Strides { row: L, col: SQUARE * pitch },
                 add: false,
+                far: true,
                 next_b: (point + 1 < SQUARE).then(|| u(point + 1)),
             }
             .run(s);

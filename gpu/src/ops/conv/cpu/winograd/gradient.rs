@@ -84,7 +84,9 @@ impl Kernel for Sum<'_> {
                 c: &mut self.sums[vector * L..],
                 c_at: Strides { row: outputs * L, col: L },
                 add: self.add,
-                next_b: self.gradient.get((vector + vectors) * L..),
+                far: true,
+                next_b: (vector + vectors < outputs)
+                    .then(|| &self.gradient[(vector + vectors) * L..]),
             }
             .run(s);
             vector += vectors;

@@ -26,17 +26,17 @@ pub(super) use weights::Kernels;
 use weights::{Evaluate, Interpolate};
 
 /// Tiles at once: few enough for the second- and third-level cache, many enough that reading the
-/// weights at the points is worth it. Where there is a matrix unit, there is a second-level cache of 2 MiB and a
-/// third-level one that is far.
+/// weights at the points is worth it. CPUs with a matrix unit have a second-level cache of 2 MiB, and a third-level one
+/// that is slow for their speed.
 fn tiles(level: Level) -> usize {
     if level.has_matrix_unit() { 32 } else { 49 }
 }
 
-/// The same for the gradient of the weights, whose `sums` are read and written once in as many: that costs
-/// little where they stay in the second-level cache.
-fn gradient_tiles(level: Level, sums: usize) -> usize {
+/// The same for the gradient of the weights, whose `sums_len` sums are read and written once in as many, at little cost
+/// where they stay in the second-level cache. It decides how they are rounded.
+fn gradient_tiles(level: Level, sums_len: usize) -> usize {
     const NEAR_BYTES: usize = 2 << 20;
-    if level.has_matrix_unit() && sums * size_of::<f32>() <= NEAR_BYTES { 36 } else { 98 }
+    if level.has_matrix_unit() && sums_len * size_of::<f32>() <= NEAR_BYTES { 36 } else { 98 }
 }
 
 /// Side of the window in steps, rounded up.

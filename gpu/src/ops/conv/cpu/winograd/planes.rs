@@ -94,14 +94,14 @@ impl Planes {
     #[inline(always)]
     fn read_run<S: Simd<L>, const L: usize>(
         &self, s: S, image: usize, x: &[f32], run: &Run, vector: usize, band: &mut [[f32; L]],
-        cols: usize, tile: usize,
+        cols: usize, rows_ahead: usize,
     ) {
         let (width, area) = (self.sides[1], self.area());
         // What is read next: the next vector of channels or, after the last, the next row of tiles.
-        let next = if (vector + 1) * L < self.count {
+        let ahead = if (vector + 1) * L < self.count {
             L * area
         } else {
-            (tile * width).wrapping_sub(vector * L * area)
+            (rows_ahead * width).wrapping_sub(vector * L * area)
         };
         let planes = &x[self.start(image, vector * L) + run.rows.start * width..];
         let valid = (self.count - vector * L).min(L);
@@ -113,7 +113,7 @@ impl Planes {
             for lane in 0..L {
                 if lane < valid {
                     let plane = &planes[lane * area + from..][..here];
-                    prefetch_far(plane.as_ptr().wrapping_add(next));
+                    prefetch_far(plane.as_ptr().wrapping_add(ahead));
                     rows[lane] = match plane.first_chunk() {
                         Some(plane) => s.load(plane),
                         None => s.load_part(plane),

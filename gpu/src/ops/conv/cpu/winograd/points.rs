@@ -59,7 +59,8 @@ pub(super) fn input<S: Simd<L>, const L: usize, const M: usize>(
     }
 }
 
-/// The gradients of `tiles` tiles of `M` outputs at the points, from a band of `M` rows of `cols`.
+/// The gradients of `tiles` tiles of `M` outputs at the points, from a band of `M` rows of `cols`. `columns` has room for
+/// those of a tile: an array would be cleared for each.
 #[inline(always)]
 pub(super) fn gradient<S: Simd<L>, const L: usize, const M: usize>(
     s: S, tiles: usize, (band, cols): (&[[f32; L]], usize), columns: &mut [[f32; L]],
@@ -90,7 +91,7 @@ pub(super) fn gradient<S: Simd<L>, const L: usize, const M: usize>(
     }
 }
 
-/// The outputs of `tiles` tiles from the points, to a band of `M` rows of `cols`.
+/// The outputs of `tiles` tiles from the points, to a band of `M` rows of `cols`; `columns` as for [`gradient`].
 #[inline(always)]
 pub(super) fn output<S: Simd<L>, const L: usize, const M: usize>(
     s: S, tiles: usize, points: &[[f32; L]], place: Place, columns: &mut [[f32; L]],

@@ -39,7 +39,7 @@ pub(super) struct Carved<'a> {
     pub(super) output: &'a mut [f32],
     /// Eight rows of a sheet's input.
     pub(super) input_band: &'a mut [f32],
-    /// The same with columns transformed.
+    /// The same with columns transformed, or one tile of the output so: [`POINTS`] by [`POINTS`] at least.
     pub(super) columns: &'a mut [f32],
     /// A tile's rows of a sheet's output.
     pub(super) output_band: &'a mut [f32],
