@@ -59,6 +59,7 @@ fn libraries_are_used_and_give_the_same_bits_whatever_the_delays() {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn halves_and_tf32_are_multiplied_by_libraries_as_by_us() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();
@@ -151,6 +152,7 @@ fn a_library_that_is_too_old_or_something_else_is_named_and_not_needed() {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();
@@ -188,6 +190,7 @@ fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn the_fastest_ways_are_kept_with_the_run_and_for_others() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();

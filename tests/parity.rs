@@ -131,6 +131,7 @@ fn step(golden: &Step, before: &[Tensor], devices: usize, threads: usize, direct
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn a_step_of_the_2012_net_agrees_with_pytorch() {
     let golden: Step = serde_json::from_str(GOLDEN).expect("make.py's JSON");
     let before = weights(&Net::new(&config(&golden), CLASSES));

@@ -119,20 +119,20 @@ pub(crate) fn emulation() -> bool {
     hostemu::AVAILABLE
 }
 
-/// The variable that says under how many schedules tests run: `all`, even those of large ops; `plain`, none of them
-/// followed; or `one`.
+/// The variable that says under how many schedules tests run: `all`, even those of large ops; `unfollowed`, only
+/// those that are not followed; or `one`, where a test has four.
 pub(crate) const SCHEDULES: &str = "ALEXNET_SCHEDULES";
 
 fn schedules_are(wanted: &str) -> bool {
     std::env::var_os(SCHEDULES).is_some_and(|schedules| schedules == wanted)
 }
 
-/// Runs a test under all four schedules, and once with every access followed.
+/// Runs a test under all four schedules and, unless [told otherwise](SCHEDULES), once with every access followed.
 pub(crate) fn on_every_schedule(mut test: impl FnMut(&mut Emulated)) {
     if schedules_are("one") {
         once(test);
     } else if emulation() {
-        let followed = (!schedules_are("plain")).then_some(How::CHECKED);
+        let followed = (!schedules_are("unfollowed")).then_some(How::CHECKED);
         for how in How::SCHEDULES.into_iter().chain(followed) {
             test(&mut Emulated::new(how));
         }
@@ -147,10 +147,10 @@ pub(crate) fn on_every_device(numbers: Numbers, mut test: impl FnMut(&mut Emulat
     }
 }
 
-/// Runs a test of products of `numbers` followed, and as older devices have them.
+/// Runs a test of products of `numbers` followed, unless [told otherwise](SCHEDULES), and as older devices have them.
 pub(crate) fn followed_and_old(numbers: Numbers, mut test: impl FnMut(&mut Emulated)) {
     if emulation() {
-        if !schedules_are("plain") {
+        if !schedules_are("unfollowed") {
             test(&mut Emulated::new(How::CHECKED));
         }
         if numbers.copies_weights() {

@@ -3,10 +3,11 @@
 use crate::{kernels, licences, step};
 use anyhow::{Context as _, Result, ensure};
 
-/// The tests that put bugs into the kernels: beside one another they would take each other's cores.
+/// The tests that build changed kernels, on all cores.
 pub(crate) const SEEDED: &str = "cuda::seeded";
 
-/// Formatting, lints, documentation, the tests that take minutes, the GPUs' model on paper, the kernels' images, licences. A machine that cannot have
+/// Formatting, lints, documentation, the tests that take a minute each, bugs put into the kernels, the GPUs' model on paper,
+/// the kernels' images, licences. A machine that cannot have
 /// Python or NVIDIA's compilers says so and goes on, unless it is told by `CI` that it must.
 ///
 /// # Errors
@@ -18,10 +19,10 @@ pub(crate) fn run() -> Result<()> {
     let mut docs = step::cargo();
     docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     step::run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
-    // As the tests were built.
+    // Of the profile and features of the tests before, so that nothing is built twice.
     let long =
         ["test", "--workspace", "--tests", "--locked", "--", "--ignored", "--skip", SEEDED];
-    step::run("tests that take minutes", step::cargo().args(long))?;
+    step::run("tests that take a minute each", step::cargo().args(long))?;
     let seeded = ["test", "--workspace", "--lib", "--locked", SEEDED, "--"];
     let mut seeded_bugs = step::cargo();
     step::run("seeded bugs", seeded_bugs.args(seeded).args(["--ignored", "--nocapture"]))?;

@@ -21,8 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Formatting, lints, documentation, the tests that take minutes, the kernels' images, licences: what CI runs
-    /// after the tests.
+    /// Formatting, lints, documentation, the tests that take a minute each, bugs put into the kernels, the kernels'
+    /// images, licences: what CI runs after the tests.
     Ci {
         /// Also what takes minutes: the release build, its tests, and a whole `alexnet run` that must
         /// learn; writes docs/evidence/ci-full.md.

@@ -329,6 +329,7 @@ pub(super) fn sum(op: &Conv, n: usize, pass: Pass, at: usize, [x, w, dy]: [&[f32
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn every_algorithm_agrees_with_the_formula_at_the_layers_of_2012() {
     const SUMS: usize = 30;
     for op in layers_of_2012() {

@@ -197,11 +197,13 @@ fn edges() -> [(Conv, usize); 6] {
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn edges_of_tiles_and_split_terms_agree_with_the_formula() {
     edges().iter().for_each(|(op, n)| all_passes_agree(op, *n, &[]));
 }
 
 #[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
 fn every_tile_gives_the_same_bits() {
     // The others are the same code at more places.
     for (op, n) in [edges()[0], edges()[3]] {
