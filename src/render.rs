@@ -156,7 +156,10 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return match error {
             DeviceError::OutOfMemory { .. } => Some("pass a smaller --batch".into()),
             DeviceError::Threads { .. } => Some("pass fewer --threads".into()),
-            DeviceError::Silent { .. } => Some("see what `nvidia-smi` says of the GPU".into()),
+            DeviceError::TooLong { most, .. } => Some(format!("pass --batch {most} or less")),
+            DeviceError::Silent { .. } | DeviceError::Failed { .. } => {
+                Some("see what `nvidia-smi` says of the GPU".into())
+            }
             DeviceError::NotPinned { .. } => {
                 Some("raise `ulimit -l`, or carry all towers on one GPU".into())
             }

@@ -89,6 +89,25 @@ fn set_aside(paths: &[PathBuf]) -> io::Result<()> {
     })
 }
 
+/// A run's checkpoints by step, oldest first.
+fn steps(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(path.join("checkpoints"))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        if step_of(name).is_some() {
+            steps.push(path);
+        }
+    }
+    steps.sort();
+    Ok(steps)
+}
+
+/// The step of the newest checkpoint in a run's folder.
+pub fn newest_step(path: &Path) -> Option<u64> {
+    step_of(steps(path).ok()?.last()?.file_name()?.to_str()?)
+}
+
 /// Whether a run has begun in a folder.
 pub fn occupied(path: &Path) -> bool {
     let checkpoints = fs::read_dir(path.join("checkpoints"));
@@ -171,7 +190,7 @@ impl RunDir {
             checkpoint.store(&path)?;
         }
         let housekeeping = || -> io::Result<()> {
-            let mut steps = self.steps()?;
+            let mut steps = steps(&self.path)?;
             steps.truncate(steps.len().saturating_sub(keep.max(1)));
             steps.iter().try_for_each(fs::remove_file)?;
             sync_folder(&path)
@@ -192,7 +211,7 @@ impl RunDir {
     pub fn newest(&self) -> Result<Found, RunDirError> {
         let cannot = |source| RunDirError::Io { path: self.path.clone(), source };
         let (mut damaged, mut newer) = (Vec::new(), Vec::new());
-        let steps = self.steps().map_err(cannot)?;
+        let steps = steps(&self.path).map_err(cannot)?;
         for path in steps.iter().rev().chain(&self.best()) {
             match Checkpoint::load(path) {
                 Ok(checkpoint) => {
@@ -213,20 +232,6 @@ impl RunDir {
                 Err(RunDirError::AllDamaged { path: self.path.clone(), count, newest })
             }
         }
-    }
-
-    /// Checkpoints by step, oldest first.
-    fn steps(&self) -> io::Result<Vec<PathBuf>> {
-        let mut steps = Vec::new();
-        for entry in fs::read_dir(self.path.join("checkpoints"))? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if step_of(name).is_some() {
-                steps.push(path);
-            }
-        }
-        steps.sort();
-        Ok(steps)
     }
 }
 

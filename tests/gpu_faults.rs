@@ -46,6 +46,7 @@ fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
             assert!(text.contains(own) || waits, "{text}");
         }
         assert_eq!(text.matches("error:").count(), 1, "{text}");
+        assert!(text.contains("hint: pass --resume --out "), "{text}");
         let kept = checkpoints(&bench.path(out)).len();
         assert!((1..6).contains(&kept), "{out}: {kept} checkpoints");
         succeeds(&mut tiny(&bench, out, &["--resume", "--device", "cpu"]));
@@ -99,18 +100,26 @@ fn a_gpu_that_has_less_room_than_it_says_is_told_and_which_batch_fits() {
 fn doctor_gives_up_a_gpu_that_hangs() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
-    let mut command = bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
-    command.arg("--config").arg(bench.path("tiny.toml"));
-    command.args(["--batch", "1", "--steps", "1", "--dtype", "f32", "--seconds", "3"]);
-    let output = emulator.on(&mut command, &[("STICK", "0:5")]).output().expect("it starts");
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(
-        text.contains("gpu 0: ") && text.contains("nothing has come of it for 5 s"),
-        "{text}"
-    );
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["verdict"], "failed", "{report}");
+    // Early, by one image; and when several images are on the GPU, each opened by itself.
+    for (launch, images) in [("0:5", Some("ptx")), ("0:40", None)] {
+        let mut command =
+            bench.alexnet(&["doctor", "--gpus", "0", "--preset", "demo", "--json"]);
+        command.arg("--config").arg(bench.path("tiny.toml"));
+        command.args(["--batch", "1", "--steps", "1", "--dtype", "f32", "--seconds", "3"]);
+        let command = emulator.on(&mut command, &[("STICK", launch)]);
+        if images.is_none() {
+            command.env_remove("ALEXNET_KERNELS");
+        }
+        let output = command.output().expect("it starts");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("gpu 0: ") && text.contains("nothing has come of it for 5 s"),
+            "{text}"
+        );
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["verdict"], "failed", "{report}");
+    }
 }
 
 #[test]

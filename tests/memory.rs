@@ -20,8 +20,9 @@ const BATCH: usize = 4;
 /// The mailboxes, what is kept per thread and the allocator's own pages have settled by then.
 const WARM_UP: u64 = 3;
 /// Steps that are counted. A thread's first wait at a channel allocates, whenever it comes to wait; so
-/// the fewest of several steps are what a step takes.
-const COUNTED: u64 = 3;
+/// most of the steps are what a step takes.
+const COUNTED: u64 = 6;
+const MOST: usize = 4;
 
 /// Counts what every thread allocates but those that asked to be left out.
 struct Counting;
@@ -78,8 +79,8 @@ fn batch(ring: &Ring<Slot>, len: usize) -> Ready<Slot> {
     ready.expect("all cells are finished")
 }
 
-/// Allocations of `devices` devices of `threads` threads each in a step of the whole net of 2012, with
-/// smaller layers at its end.
+/// The most that each of [`MOST`] steps allocates, of `devices` devices of `threads` threads each, in the whole net of
+/// 2012 with smaller layers at its end.
 fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize {
     let mut config = Config::load("two-tower-2012", None).expect("a preset");
     config.fc.iter_mut().for_each(|fc| fc.units = 256);
@@ -91,7 +92,7 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize 
     let len = 3 * net.crop * net.crop;
     let bytes = len * BATCH * size_of::<f32>();
     let ring = Ring::new(towers.slots(2, bytes).expect("memory"), BATCH);
-    let mut fewest = usize::MAX;
+    let mut counts = vec![];
     for step in 0..WARM_UP + COUNTED {
         let batch = batch(&ring, len);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
@@ -100,11 +101,12 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> usize 
             .expect("healthy towers");
         let (outcome, _) = towers.outcome().expect("healthy towers");
         if step >= WARM_UP {
-            fewest = fewest.min(ALLOCATIONS.load(Ordering::Relaxed) - before);
+            counts.push(ALLOCATIONS.load(Ordering::Relaxed) - before);
         }
         assert!(outcome.score.loss_sum.is_finite());
     }
-    fewest
+    counts.sort_unstable();
+    counts[MOST - 1]
 }
 
 #[test]

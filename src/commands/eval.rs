@@ -99,6 +99,7 @@ fn score<D: Device>(
 ) -> Result<Score> {
     let mut towers = Towers::start(devices, net, &checkpoint.meta.config.train)?;
     towers.set_tensors(&checkpoint.tensors)?;
-    evaluate(&mut towers, source, feed, Split::Val, |_| true)?
-        .context("the evaluation was stopped")
+    let score = evaluate(&mut towers, source, feed, Split::Val, |_| true)?;
+    towers.remarks()?.iter().for_each(|text| remark(text));
+    score.context("the evaluation was stopped")
 }

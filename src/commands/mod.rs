@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod run;
+mod ending;
 pub mod demo;
 pub mod eval;
 pub mod predict;

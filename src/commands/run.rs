@@ -1,20 +1,19 @@
 //! `alexnet run`: train.
 
-use super::{apply, demo, pinned::PinnedLine, recipe, say};
+use super::{apply, demo, ending, pinned::PinnedLine, recipe};
 use crate::{
     checkpoint::{Checkpoint, labels_crc32},
     cli::{DeviceKind, RunArgs},
     config::Config,
     devices::{Choice, Devices, Kind, Share},
     log::{remark, warn},
-    metrics::means,
     model::Net,
     plan::Plan,
     progress::Progress,
     render::{Done, Hint, counted},
     rundir::{RunDir, occupied},
     supervisor::supervise,
-    trainer::{Ending, train},
+    trainer::train,
 };
 use anyhow::{Context as _, Result, ensure};
 use pipeline::{
@@ -125,11 +124,12 @@ pub fn run(args: &RunArgs) -> Result<Done> {
     if let Err(error) = trace.finish() {
         warn(&format!("the timeline is not whole: {error}"));
     }
-    let ending = ended.context("the run stopped")?;
+    let ending =
+        ended.map_err(|error| ending::way_on(error, &out)).context("the run stopped")?;
     if let Some(summary) = progress.summary() {
         remark(&summary);
     }
-    tell(&ending, &out)?;
+    ending::tell(&ending, &out)?;
     Ok(if ending.interrupted { Done::Interrupted } else { Done::All })
 }
 
@@ -360,38 +360,4 @@ fn default_out(name: &str, resume: bool) -> PathBuf {
     };
     let free = (1..u32::MAX).find(|i| !occupied(&numbered(*i))).expect("folders are finite");
     numbered(if resume && free > 1 { free - 1 } else { free })
-}
-
-/// This program as the user called it.
-fn program() -> String {
-    std::env::args_os()
-        .next()
-        .map_or_else(|| "alexnet".into(), |program| Path::new(&program).display().to_string())
-}
-
-fn tell(ending: &Ending, out: &Path) -> Result<()> {
-    if let Some(score) = &ending.validation {
-        let (loss, top1, top5) = means(score);
-        say(&format!(
-            "validation: top-1 {:.1} %, top-5 {:.1} %, loss {loss:.3} on {} images",
-            top1 * 100.0,
-            top5 * 100.0,
-            score.images
-        ))?;
-    }
-    let checkpoint = ending.checkpoint.display();
-    let best = ending.best.as_ref().unwrap_or(&ending.checkpoint).display();
-    if ending.interrupted {
-        say(&format!(
-            "interrupted after step {}; go on with --resume --out {}",
-            ending.step,
-            out.display()
-        ))?;
-    }
-    say(&format!("checkpoint: {checkpoint}"))?;
-    say(&format!("metrics: {}", out.join("metrics.jsonl").display()))?;
-    if !ending.interrupted {
-        say(&format!("next: {} predict {best} IMAGE.jpg", program()))?;
-    }
-    Ok(())
 }

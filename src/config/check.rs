@@ -93,8 +93,8 @@ impl Config {
             format!("lrn.size = {}: an odd number up to {SIZE_MAX}", lrn.size)
         });
         let finite = [lrn.k, lrn.alpha, lrn.beta].iter().all(|x| x.is_finite());
-        problems.must(finite && lrn.k > 0.0 && lrn.alpha >= 0.0, || {
-            "lrn: k > 0, alpha >= 0, and all finite".into()
+        problems.must(finite && lrn.k >= f32::MIN_POSITIVE && lrn.alpha >= 0.0, || {
+            "lrn: k >= 1.2e-38, alpha >= 0, and all finite".into()
         });
     }
 

@@ -41,14 +41,15 @@ def last_json(command, threads):
 def ours(step, threads, *more):
     command = [ALEXNET, "bench", step, "--threads", str(threads), "--steps", str(A.steps), "--json", *more]
     result = last_json(command, threads)
-    return {"infer" if step == "infer" else "train": result["images_per_s"], "bound": result["roofline_images_per_s"]}
+    images = {"infer" if step == "infer" else "train": result["images_per_s"]}
+    return images | {"bound": result["roofline_images_per_s"], "memory": result["memory_mib"]}
 
 
 def torch(threads, *more):
     script = os.path.join(HERE, "train_torch.py")
     command = [A.python, script, "--threads", str(threads), "--steps", str(A.steps), *more]
     result = last_json(command, threads)
-    return {"train": result["images_per_s"], "infer": result["forward_images_per_s"]}
+    return {"train": result["images_per_s"], "infer": result["forward_images_per_s"], "memory": result["memory_mib"]}
 
 
 def configurations(threads):
@@ -73,11 +74,19 @@ def main():
                 for key, value in run().items():
                     into[key] = max(into.get(key, 0.0), value)
         print(f"\n{threads} thread{'s' * (threads > 1)}\n")
-        print("| dtype | what | train, images/s | of direct convolution's bound | forward, images/s |\n|---|---|---|---|---|")
-        for (dtype, name), row in best.items():
-            share = f"{100 * row['train'] / row['bound']:.0f} %" if "bound" in row and "train" in row else ""
-            cells = [f"{row[key]:.1f}" if key in row else "" for key in ("train", "infer")]
-            print(f"| {dtype} | {name} | {cells[0]} | {share} | {cells[1]} |")
+        print("| dtype | what | train, images/s | of the bound | forward, images/s | of the bound | MiB |\n|---|---|---|---|---|---|---|")
+        for dtype in A.dtype:
+            rows = {name: row for (of, name), row in best.items() if of == dtype}
+            for what in ("train", "infer"):
+                bound = max(row["bound"] for row in rows.values() if what in row and "bound" in row)
+                for row in rows.values():
+                    row[f"{what} share"] = f"{100 * row[what] / bound:.0f} %" if what in row else ""
+                rows.setdefault("direct convolution's bound", {})[what] = bound
+            for name, row in rows.items():
+                train, infer = (f"{row[key]:.1f}" if key in row else "" for key in ("train", "infer"))
+                shares = [row.get(f"{what} share", "") for what in ("train", "infer")]
+                memory = f"{row['memory']:.0f}" if "memory" in row else ""
+                print(f"| {dtype} | {name} | {train} | {shares[0]} | {infer} | {shares[1]} | {memory} |")
         for dtype in A.dtype:
             for key in ("train", "infer"):
                 top = lambda who: max(

@@ -4,7 +4,7 @@
 //! Threads are ours: rows are shared out, so that the sums are the same for any number of workers.
 
 use super::{
-    Level, Pool,
+    LINE, Level, Pool,
     tile::{Product, Strides},
     vector::{Kernel, Simd, prefetch},
 };
@@ -15,8 +15,6 @@ const ROWS: usize = 56;
 const TERMS: usize = 512;
 /// Vectors of `b` and `c` in a panel.
 pub(crate) const VECTORS: usize = 2;
-/// Floats of a cache line, between rows of a block, lest they fall into the same sets of the cache.
-const LINE: usize = 16;
 
 /// A matrix in a slice: element (i, j) is at `i row + j col`.
 #[derive(Debug, Clone, Copy)]
@@ -198,7 +196,7 @@ impl Kernel for Rows<'_> {
                     next.fetch(panel, panels);
                     let left = n - panel * width;
                     let c = &mut c[row * c_row + panel * width..];
-                    let product = |vectors, c, c_at, add| Product {
+                    let product = |vectors, c, c_at, add| Product::<false> {
                         rows,
                         depth: terms,
                         vectors,
@@ -209,7 +207,6 @@ impl Kernel for Rows<'_> {
                         c,
                         c_at,
                         add,
-                        far: false,
                         next_b: None,
                     };
                     if left >= width {

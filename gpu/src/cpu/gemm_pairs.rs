@@ -2,7 +2,7 @@
 //! they are packed, two terms to a pair.
 
 use super::{
-    Pool,
+    LINE, Pool,
     gemm::{Ahead, Matrix, Size, VECTORS, take_edge},
     pairs::{Product, Repeat},
     simd::Level,
@@ -14,8 +14,6 @@ use super::{
 const ROWS: usize = 56;
 /// Pairs of terms in a block: with [`ROWS`] rows, 56 KiB of the second-level cache.
 const PAIRS: usize = 256;
-/// Pairs between rows of a block, lest they fall into the same sets of the cache.
-const LINE: usize = 16;
 
 /// As [`super::gemm::multiply_shared`].
 pub(crate) fn multiply_shared(

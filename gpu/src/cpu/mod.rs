@@ -19,3 +19,6 @@ pub use device::{Buffer, Cpu, Slot};
 pub use pool::Pool;
 pub(crate) use scratch::Scratch;
 pub use simd::{Level, NoSuchLevel};
+
+/// Floats of a cache line: what vectors should not straddle, and what keeps rows of a block out of the same sets of the cache.
+pub(crate) const LINE: usize = 64 / size_of::<f32>();

@@ -1,7 +1,6 @@
 //! Memory that an op needs only while it runs.
 
-/// Floats of a cache line, which vectors should not straddle.
-const LINE: usize = 64 / size_of::<f32>();
+use super::LINE;
 
 /// Scratch memory of one device: grows to the longest that an op has asked for, and stays, so that
 /// nothing is allocated once every op has run.

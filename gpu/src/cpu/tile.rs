@@ -4,10 +4,10 @@
 //! `c[i, j] (+)= sum_k a[i, k] b[k, j]`. A row of `b` and `c` is a few vectors; `a` is read one
 //! element at a time, so it may lie in memory as it likes.
 
-use super::vector::{Kernel, Simd, prefetch, prefetch_far};
-
-/// Floats of a cache line.
-const LINE: usize = 16;
+use super::{
+    LINE,
+    vector::{Kernel, Simd, prefetch, prefetch_far},
+};
 
 /// How far the rows of a matrix are apart, and what is side by side in a row, in floats.
 #[derive(Debug, Clone, Copy)]
@@ -18,9 +18,10 @@ pub(crate) struct Strides {
     pub(crate) col: usize,
 }
 
-/// A product of `rows` rows by `vectors` vectors over `depth` terms.
+/// A product of `rows` rows by `vectors` vectors over `depth` terms. Where `a` and `b` lie beyond the nearest cache,
+/// being `FAR`, the next tile's rows and `next_b` are fetched meanwhile.
 #[derive(Debug)]
-pub(crate) struct Product<'a> {
+pub(crate) struct Product<'a, const FAR: bool> {
     /// Rows of `a` and `c`.
     pub(crate) rows: usize,
     /// Terms of a sum: columns of `a`, rows of `b`.
@@ -41,14 +42,11 @@ pub(crate) struct Product<'a> {
     pub(crate) c_at: Strides,
     /// Adds to `c` instead of overwriting it.
     pub(crate) add: bool,
-    /// Whether `a` lies beyond the nearest cache: the next tile's rows are fetched meanwhile.
-    pub(crate) far: bool,
-    /// Where the next product's `b` begins, if it is far: of the same depth and strides, it is fetched meanwhile, a
-    /// vector of each row by each tile.
+    /// Where the next product's `b` begins, of the same depth and strides: `FAR` tiles fetch a vector of each row.
     pub(crate) next_b: Option<&'a [f32]>,
 }
 
-impl Product<'_> {
+impl<const FAR: bool> Product<'_, FAR> {
     /// Computes it, in tiles of nearly equal height.
     ///
     /// # Panics
@@ -81,7 +79,7 @@ impl Product<'_> {
             // SAFETY: the whole matrices were just checked to lie in their slices, and these are
             // rows `first..first + rows` of them.
             let operands = unsafe {
-                Operands {
+                Operands::<FAR> {
                     depth: self.depth,
                     a: self.a.as_ptr().add(first * self.a_at.row),
                     a_at: self.a_at,
@@ -90,7 +88,6 @@ impl Product<'_> {
                     c: self.c.as_mut_ptr().add(first * self.c_at.row),
                     c_at: self.c_at,
                     add: self.add,
-                    far: self.far,
                     next_b,
                 }
             };
@@ -102,7 +99,7 @@ impl Product<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct Operands {
+struct Operands<const FAR: bool> {
     depth: usize,
     a: *const f32,
     a_at: Strides,
@@ -111,7 +108,6 @@ struct Operands {
     c: *mut f32,
     c_at: Strides,
     add: bool,
-    far: bool,
     /// A vector in each of the rows here is fetched; any address will do.
     next_b: Option<*const f32>,
 }
@@ -120,13 +116,13 @@ struct Operands {
 macro_rules! heights {
     ($self:ident, $simd:ident, $rows:ident, $vectors:literal: $($height:literal)*) => {
         match $rows {
-            $($height => $simd.call(Tile::<$height, $vectors>($self)),)*
+            $($height => $simd.call(Tile::<$height, $vectors, FAR>($self)),)*
             _ => unreachable!("a tile of {} rows by {}", $rows, $vectors),
         }
     };
 }
 
-impl Operands {
+impl<const FAR: bool> Operands<FAR> {
     /// # Safety
     /// `rows` by `vectors` vectors by `depth` lie within memory that is theirs, `c`'s for this call
     /// alone.
@@ -142,14 +138,16 @@ impl Operands {
 }
 
 /// One tile of `ROWS` rows by `VECTORS` vectors, made by [`Operands::dispatch`] only.
-struct Tile<const ROWS: usize, const VECTORS: usize>(Operands);
+struct Tile<const ROWS: usize, const VECTORS: usize, const FAR: bool>(Operands<FAR>);
 
-impl<const ROWS: usize, const VECTORS: usize> Kernel for Tile<ROWS, VECTORS> {
+impl<const ROWS: usize, const VECTORS: usize, const FAR: bool> Kernel
+    for Tile<ROWS, VECTORS, FAR>
+{
     type Out = ();
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, simd: S) {
-        let Operands { depth, a, a_at, b, b_at, c, c_at, add, far, next_b } = self.0;
+        let Operands { depth, a, a_at, b, b_at, c, c_at, add, next_b } = self.0;
         let mut sums = [[simd.zero(); VECTORS]; ROWS];
         // The next tile's rows of `a` begin here: a line a term where the terms of a row lie side by side.
         let next_a = a.wrapping_add(ROWS * a_at.row);
@@ -157,16 +155,17 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tile<ROWS, VECTORS> {
             1 => (LINE, (ROWS * a_at.row).div_ceil(LINE)),
             col => (col, depth),
         };
-        let lines = if far { lines } else { 0 };
         // SAFETY: the promise of `dispatch`: k < depth, i < ROWS and j < VECTORS stay within the
         // matrices.
         unsafe {
             for k in 0..depth {
-                if let Some(next_b) = next_b {
-                    prefetch_far(next_b.wrapping_add(k * b_at.row));
-                }
-                if k < lines {
-                    prefetch(next_a.wrapping_add(k * line));
+                if FAR {
+                    if let Some(next_b) = next_b {
+                        prefetch_far(next_b.wrapping_add(k * b_at.row));
+                    }
+                    if k < lines {
+                        prefetch(next_a.wrapping_add(k * line));
+                    }
                 }
                 let mut row = [simd.zero(); VECTORS];
                 for (j, v) in row.iter_mut().enumerate() {
@@ -207,14 +206,15 @@ mod tests {
             for (vectors, rows_max) in S::ROWS_MAX.into_iter().enumerate().skip(1) {
                 for rows in 1..2 * rows_max + 2 {
                     for (depth, turned) in [(1, false), (7, true), (16, false)] {
-                        check::<S, L>(simd, rows, depth, vectors, turned);
+                        check::<S, L, false>(simd, rows, depth, vectors, turned);
+                        check::<S, L, true>(simd, rows, depth, vectors, turned);
                     }
                 }
             }
         }
     }
 
-    fn check<S: Simd<L>, const L: usize>(
+    fn check<S: Simd<L>, const L: usize, const FAR: bool>(
         simd: S, rows: usize, depth: usize, vectors: usize, turned: bool,
     ) {
         let a_at = if turned { [1, rows + 2] } else { [depth + 2, 1] };
@@ -225,8 +225,7 @@ mod tests {
         let before = noise(3, rows * c_at.row);
         for add in [false, true] {
             let mut c = before.clone();
-            let (far, next_b) = (add, add.then_some(&b[..])); // which changes nothing
-            Product {
+            Product::<FAR> {
                 rows,
                 depth,
                 vectors,
@@ -237,8 +236,7 @@ mod tests {
                 c: &mut c,
                 c_at,
                 add,
-                far,
-                next_b,
+                next_b: add.then_some(&b[..]), // which changes nothing
             }
             .run(simd);
             let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     device::{Demand, DeviceError, Pictures},
-    ops::softmax::{Score, cuda::RowScore},
+    ops::{
+        conv::{Conv, cuda::packed_x_len},
+        finish::Finish,
+        softmax::{Score, cuda::RowScore},
+    },
 };
 use cudarc::driver::DriverError;
 use std::sync::Arc;
@@ -187,7 +191,6 @@ pub(super) struct FeedBytes {
 
 impl FeedBytes {
     pub(super) fn of(numbers: Numbers, demand: &Demand) -> Self {
-        use crate::ops::conv::{Conv, cuda::packed_x_len};
         let first = demand.convs.first();
         Self {
             pictures: demand.batch * first.map_or(0, Conv::x_len) * size_of::<f32>(),
@@ -200,4 +203,13 @@ impl FeedBytes {
     pub(super) fn sum(self) -> usize {
         self.pictures + self.packed + self.labels + self.scores
     }
+}
+
+/// The largest batch of which no tensor has more numbers than kernels count in 32 bits.
+pub(super) fn batch_max(demand: &Demand) -> usize {
+    let convs = demand.convs.iter().map(|op| Conv::x_len(op).max(op.y_len()));
+    let packed = demand.convs.first().map(packed_x_len);
+    let finishes = demand.finishes.iter().map(Finish::y_len);
+    let longest = convs.chain(packed).chain(finishes).max().unwrap_or(0);
+    i32::MAX as usize / longest.max(1)
 }

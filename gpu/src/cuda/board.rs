@@ -4,7 +4,7 @@
 //! [`progress`](crate::device::Device::progress) tells.
 
 use super::{
-    batch::{Batch, Feed, Taken},
+    batch::{Batch, Feed, Taken, batch_max},
     buffer::Buffer,
     context::{Context, Event},
     graph::{Graphs, Makers},
@@ -199,6 +199,14 @@ impl Cuda {
     }
 
     pub(super) fn reserve_rooms(&mut self, demand: &Demand) -> Result<(), DeviceError> {
+        let (batch, most) = (demand.batch, batch_max(demand));
+        if batch > most {
+            return Err(DeviceError::TooLong {
+                device: self.context.name().into(),
+                batch,
+                most,
+            });
+        }
         let batch = || Batch::new(&self.context, demand.batch);
         self.rooms = Some(Rooms {
             feed: Feed::new(&self.context, self.numbers, demand)?,

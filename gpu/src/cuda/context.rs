@@ -11,8 +11,9 @@ use cudarc::driver::{
     sys::{self, CUevent_flags, CUresult},
 };
 use std::{
+    ptr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -28,13 +29,28 @@ pub(super) struct Context {
     device: sys::CUdevice,
     handle: sys::CUcontext,
     name: String,
+    state: Arc<State>,
+    /// How long a GPU may take for what somebody waits for.
+    patience: Duration,
+}
+
+/// What all in this process share who open one GPU: the driver has one primary context of it.
+#[derive(Debug, Default)]
+struct State {
     /// Whether the GPU has failed or fallen silent. Then nothing is freed: that would wait for it, and
     /// the end of the process frees all.
     lost: AtomicBool,
-    /// Bytes of the GPU's memory that it has given out.
+    /// Bytes of the GPU's memory that were given out.
     given_bytes: AtomicUsize,
-    /// How long a GPU may take for what somebody waits for.
-    patience: Duration,
+}
+
+impl State {
+    /// That of GPU `index` of `count`.
+    fn of(index: usize, count: usize) -> Arc<Self> {
+        static STATES: OnceLock<Vec<Arc<State>>> = OnceLock::new();
+        let states = STATES.get_or_init(|| (0..count).map(|_| Arc::default()).collect());
+        Arc::clone(&states[index])
+    }
 }
 
 // SAFETY: the driver's handles belong to the process, and its functions may be called from any thread.
@@ -46,18 +62,14 @@ impl Context {
     /// The primary context of GPU `index`, which [`super::probe`] has found.
     pub(super) fn new(index: usize, patience: Duration) -> Result<Arc<Self>, DeviceError> {
         let name = format!("gpu {index}");
-        let failed = |error| failed(&name, "opening it", error);
+        let failed = |error| {
+            failed(&name, "opening it, which takes some hundred MiB of its memory", error)
+        };
+        let count = result::device::get_count().map_err(failed)? as usize;
         let device = result::device::get(index as i32).map_err(failed)?;
         // SAFETY: the driver just gave us the device; `drop` releases the context.
         let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let context = Self {
-            device,
-            handle,
-            name,
-            lost: AtomicBool::new(false),
-            given_bytes: AtomicUsize::new(0),
-            patience,
-        };
+        let context = Self { device, handle, name, state: State::of(index, count), patience };
         context.bind()?;
         Ok(Arc::new(context))
     }
@@ -103,17 +115,17 @@ impl Context {
     }
 
     fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.state.lost.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the GPU's memory that this context has given out.
+    /// Bytes of the GPU's memory that were given out in this process.
     pub(super) fn given_bytes(&self) -> &AtomicUsize {
-        &self.given_bytes
+        &self.state.given_bytes
     }
 
     /// Nothing more is asked of the GPU.
     pub(super) fn give_up(&self) {
-        self.lost.store(true, Ordering::Relaxed); // it orders nothing else
+        self.state.lost.store(true, Ordering::Relaxed); // it orders nothing else
     }
 
     /// Frees something, or waits to, with this context bound, unless the GPU was given up. An error has no
@@ -121,6 +133,30 @@ impl Context {
     pub(super) fn free(&self, free: impl FnOnce() -> Result<(), DriverError>) {
         if !self.is_lost() && self.bind().is_ok() {
             let _ = free();
+        }
+    }
+
+    /// Waits until the driver's own stream, which ours do not wait for, has done what was asked of it.
+    pub(super) fn wait_for_its_own(&self) -> Result<(), DriverError> {
+        self.wait_for(ptr::null_mut())
+    }
+
+    /// Waits for a stream, but not for longer than a GPU may take: then it is given up.
+    fn wait_for(&self, stream: sys::CUstream) -> Result<(), DriverError> {
+        let started = Instant::now();
+        loop {
+            // SAFETY: a stream that its owner keeps, or the driver's own of the context that is bound.
+            match unsafe { sys::cuStreamQuery(stream) } {
+                late @ CUresult::CUDA_ERROR_NOT_READY if self.is_lost() => {
+                    return Err(DriverError(late));
+                }
+                CUresult::CUDA_ERROR_NOT_READY => {}
+                done => return done.result(),
+            }
+            if started.elapsed() > self.patience {
+                self.give_up();
+            }
+            thread::sleep(PAUSE);
         }
     }
 
@@ -201,21 +237,7 @@ impl Stream {
 
     /// Waits until all that was asked has happened, but not for longer than a GPU may take: then it is given up.
     pub(super) fn synchronize(&self) -> Result<(), DriverError> {
-        let started = Instant::now();
-        loop {
-            // SAFETY: the handle lives as long as `self`.
-            match unsafe { sys::cuStreamQuery(self.handle) } {
-                late @ CUresult::CUDA_ERROR_NOT_READY if self.context.is_lost() => {
-                    return Err(DriverError(late));
-                }
-                CUresult::CUDA_ERROR_NOT_READY => {}
-                done => return done.result(),
-            }
-            if started.elapsed() > self.context.patience {
-                self.context.give_up();
-            }
-            thread::sleep(PAUSE);
-        }
+        self.context.wait_for(self.handle)
     }
 
     /// Copies to the GPU once all that was asked has happened, and waits for it: the driver itself waits for a copy of

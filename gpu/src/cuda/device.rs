@@ -55,12 +55,12 @@ impl Device for Cuda {
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
-        let memory = Memory::zeroed(&self.context, len * size_of::<f32>())?;
+        let memory = Memory::filled(&self.context, len * size_of::<f32>(), 0)?;
         Ok(Buffer::new(memory, Numbers::F32, None))
     }
 
     fn activations(&self, len: usize) -> Result<Buffer, DeviceError> {
-        let memory = Memory::zeroed(&self.context, len * self.numbers.bytes())?;
+        let memory = Memory::filled(&self.context, len * self.numbers.bytes(), 0)?;
         Ok(Buffer::new(memory, self.numbers.in_memory(), None))
     }
 
@@ -68,8 +68,8 @@ impl Device for Cuda {
         if !self.numbers.copies_weights() {
             return self.zeros(len);
         }
-        let memory = Memory::zeroed(&self.context, len * size_of::<f32>())?;
-        let copy = Memory::zeroed(&self.context, len * self.numbers.bytes())?;
+        let memory = Memory::filled(&self.context, len * size_of::<f32>(), 0)?;
+        let copy = Memory::filled(&self.context, len * self.numbers.bytes(), 0)?;
         Ok(Buffer::new(memory, Numbers::F32, Some(copy)))
     }
 

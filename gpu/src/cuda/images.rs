@@ -65,6 +65,8 @@ static CUBINS: [Packed; 8] = [
     packed!(10, 0, "sm_100.cubin"),
     packed!(12, 0, "sm_120.cubin"),
 ];
+/// Modules whose GPU shares the CPU's memory: cubins of their major version are not promised to run on them.
+const MODULES: [Capability; 2] = [(8, 7), (10, 1)];
 /// PTX runs on all devices from its version on.
 static PTX: Packed = packed!(8, 0, "compute_80.ptx");
 
@@ -77,7 +79,8 @@ pub fn pick(device: Capability, kind: Kind) -> Option<Image> {
         let (major, minor) = packed.capability;
         major == device.0 && minor <= device.1
     };
-    let cubin = CUBINS.iter().rfind(runs).filter(|_| kind == Kind::Any);
+    let any = kind == Kind::Any && !MODULES.contains(&device);
+    let cubin = CUBINS.iter().rfind(runs).filter(|_| any);
     cubin.or((PTX.capability <= device).then_some(&PTX)).map(unpack)
 }
 
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!(name((7, 0)), Some("sm_70.cubin"));
         assert_eq!(name((7, 2)), Some("sm_70.cubin"));
         assert_eq!(name((8, 6)), Some("sm_86.cubin"));
-        assert_eq!(name((8, 7)), Some("sm_86.cubin"));
+        assert_eq!(name((8, 7)), Some("compute_80.ptx"));
         assert_eq!(name((12, 1)), Some("sm_120.cubin"));
     }
 

@@ -48,13 +48,17 @@ impl Memory {
         Ok(Self { context, start, bytes })
     }
 
-    /// The same, filled with zeros.
-    pub(super) fn zeroed(context: &Arc<Context>, bytes: usize) -> Result<Self, DeviceError> {
+    /// The same, filled with a byte, whatever stream reads it next.
+    pub(super) fn filled(
+        context: &Arc<Context>, bytes: usize, byte: u8,
+    ) -> Result<Self, DeviceError> {
         let memory = Self::new(context, bytes)?;
         if bytes > 0 {
             // SAFETY: the memory is ours and `bytes` long.
-            let zeroed = unsafe { result::memset_d8_sync(memory.start, 0, bytes) };
-            memory.context.check("zeroing memory", zeroed)?;
+            let filled = unsafe { result::memset_d8_sync(memory.start, byte, bytes) };
+            // For all its name it returns before it is done, and our streams do not wait for the driver's own.
+            context
+                .check("filling memory", filled.and_then(|()| context.wait_for_its_own()))?;
         }
         Ok(memory)
     }

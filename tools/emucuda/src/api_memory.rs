@@ -15,7 +15,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
+    thread,
+    time::Duration,
 };
+
+/// How long filling memory takes, beside whatever else is done.
+const MEMSET: Duration = Duration::from_micros(300);
 
 /// Asked for so far, on all GPUs.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -101,8 +106,12 @@ api! {
     fn cuMemsetD8_v2(first: usize, value: u8, bytes: usize) {
         let context = current()?;
         within(context, first, bytes)?;
-        context.synchronize()?;
-        ptr::with_exposed_provenance_mut::<u8>(first).write_bytes(value, bytes);
+        // Other streams do not wait for it, nor does who asks.
+        context.own().push(Arc::new(move || {
+            thread::sleep(MEMSET);
+            ptr::with_exposed_provenance_mut::<u8>(first).write_bytes(value, bytes);
+            SUCCESS
+        }));
         Ok(())
     }
 

@@ -24,7 +24,8 @@ api! {
     }
 
     fn cuStreamQuery(stream: *const Stream) {
-        if (*stream).idle()? { Ok(()) } else { Err(NOT_READY) }
+        let stream = if stream.is_null() { current()?.own() } else { &*stream };
+        if stream.idle()? { Ok(()) } else { Err(NOT_READY) }
     }
 
     fn cuStreamWaitEvent(stream: *const Stream, event: *const Event, _flags: c_uint) {

@@ -20,6 +20,8 @@ pub(crate) struct Context {
     sticky: AtomicU32,
     /// Kernels launched.
     pub(crate) launches: AtomicU64,
+    /// The driver's own stream, which others do not wait for.
+    own: OnceLock<&'static Stream>,
     streams: Mutex<Vec<&'static Stream>>,
     /// Streams ever made.
     pub(crate) streams_made: AtomicU64,
@@ -37,6 +39,7 @@ pub(crate) fn contexts() -> &'static [Context] {
         device,
         sticky: AtomicU32::new(SUCCESS),
         launches: AtomicU64::new(0),
+        own: OnceLock::new(),
         streams: Mutex::default(),
         streams_made: AtomicU64::new(0),
         peers: Mutex::default(),
@@ -82,6 +85,11 @@ impl Context {
     /// Keeps a new stream.
     pub(crate) fn add(&self, stream: &'static Stream) {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+    }
+
+    /// The driver's own stream.
+    pub(crate) fn own(&'static self) -> &'static Stream {
+        self.own.get_or_init(|| Stream::own(self))
     }
 
     /// Waits for all streams.

@@ -91,7 +91,15 @@ impl Stream {
     /// A stream of `context`, whose thread lives as long as the process.
     pub(crate) fn new(context: &'static Context) -> &'static Self {
         let made = context.streams_made.fetch_add(1, SeqCst);
-        let number = made as usize % STREAMS_PER_USER;
+        Self::start(context, made as usize % STREAMS_PER_USER, made)
+    }
+
+    /// The driver's own stream of `context`, which nobody makes.
+    pub(crate) fn own(context: &'static Context) -> &'static Self {
+        Self::start(context, STREAMS_PER_USER, u64::from(u32::MAX))
+    }
+
+    fn start(context: &'static Context, number: usize, made: u64) -> &'static Self {
         let (queue, ops) = channel();
         let seed = settings().seed ^ (context.device as u64) << 32 ^ made << 8;
         let pending = Arc::new(AtomicUsize::new(0));

@@ -1,6 +1,6 @@
 //! AVX2 and FMA: eight floats in each of sixteen registers.
 
-use super::{Kernel, Simd, apart};
+use super::{FOURTH_ROOT, Kernel, Simd, apart};
 use std::arch::x86_64::{
     __m256, _CMP_EQ_OQ, _CMP_GT_OQ, _CMP_UNORD_Q, _mm256_add_epi32, _mm256_add_ps,
     _mm256_alignr_epi8, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_epi8, _mm256_castpd_ps,
@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256,
     _mm256_permute2f128_ps, _mm256_permute2x128_si256, _mm256_permute4x64_pd,
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32,
-    _mm256_sqrt_ps, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps,
     _mm256_unpacklo_ps,
 };
 
@@ -107,9 +107,12 @@ impl Simd<L> for Avx2 {
     }
 
     #[inline(always)]
-    fn sqrt(self, a: Self::V) -> Self::V {
+    fn inverse_fourth_root(self, a: Self::V) -> Self::V {
         // SAFETY: see above.
-        unsafe { _mm256_sqrt_ps(a) }
+        unsafe {
+            let quarter = _mm256_srli_epi32::<2>(_mm256_castps_si256(a));
+            _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(FOURTH_ROOT), quarter))
+        }
     }
 
     #[inline(always)]

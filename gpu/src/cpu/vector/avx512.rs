@@ -1,6 +1,6 @@
 //! AVX-512 F and VL, with or without BF16: sixteen floats in each of thirty-two registers.
 
-use super::{Amx, Kernel, Simd, apart};
+use super::{Amx, FOURTH_ROOT, Kernel, Simd, apart};
 use std::{
     arch::x86_64::{
         __m256bh, __m256i, __m512, __m512bh, _CMP_EQ_OQ, _CMP_GT_OQ, _CMP_UNORD_Q,
@@ -11,8 +11,8 @@ use std::{
         _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
         _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_ps, _mm512_set_epi32,
         _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32,
-        _mm512_sqrt_ps, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd,
-        _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+        _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps,
+        _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     },
     mem::transmute,
 };
@@ -132,9 +132,12 @@ impl<const BF16: bool, const AMX: bool> Simd<L> for Proof<BF16, AMX> {
     }
 
     #[inline(always)]
-    fn sqrt(self, a: Self::V) -> Self::V {
+    fn inverse_fourth_root(self, a: Self::V) -> Self::V {
         // SAFETY: see above.
-        unsafe { _mm512_sqrt_ps(a) }
+        unsafe {
+            let quarter = _mm512_srli_epi32::<2>(_mm512_castps_si512(a));
+            _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(FOURTH_ROOT), quarter))
+        }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! What every CPU of the architecture has: arrays of four floats, which compilers turn into the
 //! vectors of SSE2 or NEON.
 
-use super::{Kernel, Simd, apart, bf16};
+use super::{FOURTH_ROOT, Kernel, Simd, apart, bf16};
 
 /// Four floats at a time.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +76,8 @@ impl Simd<L> for Baseline {
     }
 
     #[inline(always)]
-    fn sqrt(self, a: Self::V) -> Self::V {
-        [a[0].sqrt(), a[1].sqrt(), a[2].sqrt(), a[3].sqrt()]
+    fn inverse_fourth_root(self, a: Self::V) -> Self::V {
+        a.map(|x| f32::from_bits(FOURTH_ROOT.cast_unsigned() - (x.to_bits() >> 2)))
     }
 
     #[inline(always)]

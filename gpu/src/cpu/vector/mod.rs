@@ -14,6 +14,10 @@ mod baseline;
 use super::amx::Amx;
 use super::simd::{Level, Set};
 
+/// The bits of a number from which a quarter of another's are taken for the inverse of its fourth root: 5/4 of those of 1,
+/// less what makes the error after two steps of Newton's method the least, 1.5e-5.
+const FOURTH_ROOT: i32 = 0x4F58_4770;
+
 /// The vector instructions of one level, `L` floats each.
 ///
 /// Every method is inlined into the kernel that [`Level::run`] or [`Simd::call`] compiles with the
@@ -49,8 +53,9 @@ pub(crate) trait Simd<const L: usize>: Copy + Send + Sync {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The square root.
-    fn sqrt(self, a: Self::V) -> Self::V;
+    /// A guess of `a^(-1/4)`, 3.2 % off at most, of positive normal numbers: a quarter of their bits, taken as a
+    /// logarithm, from [`FOURTH_ROOT`].
+    fn inverse_fourth_root(self, a: Self::V) -> Self::V;
     /// `a` where `a > b`, else `b`, also where one of them is not a number.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `x` where `a == b`, else zero.

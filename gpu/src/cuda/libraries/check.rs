@@ -17,7 +17,6 @@ use crate::{
     },
     random::philox,
 };
-use cudarc::driver::result;
 
 /// How far results of these may lie apart, relative to their norm.
 const fn apart_max(numbers: Numbers) -> f64 {
@@ -251,11 +250,7 @@ impl Cuda {
 
     /// Memory of so many bytes that are no numbers: what is overwritten must not be read.
     fn unwritten(&self, bytes: usize) -> Result<Memory, DeviceError> {
-        let memory = Memory::new(&self.context, bytes)?;
-        // SAFETY: the memory is ours and `bytes` long.
-        let filled = unsafe { result::memset_d8_sync(memory.ptr().0, 0xff, bytes) };
-        self.context.check("filling memory", filled)?;
-        Ok(memory)
+        Memory::filled(&self.context, bytes, 0xff)
     }
 
     /// Waits for all that was asked, and copies numbers from the GPU; zeros after a failure.

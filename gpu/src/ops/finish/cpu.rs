@@ -3,7 +3,7 @@
 use super::Finish;
 use crate::{
     cpu::{
-        Pool, Scratch,
+        LINE, Pool, Scratch,
         vector::{Kernel, Simd},
     },
     device::Activation,
@@ -16,9 +16,6 @@ use crate::{
         pool::cpu::{self as pool, PAD},
     },
 };
-
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 pub(crate) fn forward(
     workers: &Pool, scratch: &mut Scratch, op: &Finish, n: usize, y: &mut [f32],

@@ -6,7 +6,7 @@
 use super::Linear;
 use crate::{
     cpu::{
-        Pool, Scratch,
+        LINE, Pool, Scratch,
         gemm::{self, Matrix, VECTORS},
         gemm_pairs, pairs,
         pairs::Repeat,
@@ -18,9 +18,6 @@ use crate::{
         sgd::{Sgd, cpu as sgd},
     },
 };
-
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 /// The source's block of the weights, `[outputs, inputs]`.
 fn block<'a>(op: &Linear, w: &'a [f32]) -> Matrix<'a> {
@@ -200,7 +197,7 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
         }
         .run(s);
     } else {
-        Product {
+        Product::<false> {
             rows,
             depth: terms,
             vectors: VECTORS,
@@ -211,7 +208,6 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
             c,
             c_at,
             add: false,
-            far: false,
             next_b: None,
         }
         .run(s);

@@ -1,15 +1,16 @@
 //! On the CPU: a plane of one image at a time, in order, so that an image is read from memory once and
-//! the planes of a window stay in the second-level cache. Only sums, products, quotients and square
-//! roots that are rounded one by one: every instruction set gives the same bits.
+//! the planes of a window stay in the second-level cache. Only sums and products (for other exponents than the paper's
+//! quotients, too) that are rounded one by one: every instruction set gives the same bits.
 
 use super::{Lrn, SIZE_MAX};
-use crate::cpu::vector::{Simd, prefetch};
+use crate::cpu::{
+    LINE,
+    vector::{Simd, prefetch},
+};
 use std::ops::Range;
 
-/// Vectors of pixels at a time: roots and quotients take long, but several are made at once.
+/// Vectors of pixels at a time: a root is a long chain, but several are made at once.
 const STRIP: usize = 4;
-/// Floats of a cache line.
-const LINE: usize = 16;
 /// Floats that are fetched ahead of their use: 4 KiB, some hundred cycles.
 const AHEAD: usize = 1024;
 
@@ -51,6 +52,10 @@ impl<'a> Ring<'a> {
 /// One image on its way through LRN, channel by channel.
 pub(crate) struct Image<'a> {
     op: &'a Lrn,
+    /// `x^2` of the newest window.
+    squares: Ring<'a>,
+    /// Channels whose squares have been made.
+    squared: usize,
     /// `dy scale^-beta`; until `dy` is known, `scale^-beta`.
     shrunk: Ring<'a>,
     /// `dy x scale^-beta / scale`; until then, `1 / scale`.
@@ -129,42 +134,58 @@ impl<V: Copy> Input<'_, V> {
     }
 }
 
-/// `scale^-beta` and `1 / scale`; for the paper's beta of 0.75 by two roots and one quotient.
+/// `scale^-beta` and `1 / scale`, of normal numbers.
 #[inline(always)]
 fn shrink<S: Simd<L>, const L: usize>(s: S, op: &Lrn, scale: S::V) -> [S::V; 2] {
-    let one = s.splat(1.0);
     if op.beta == 0.75 {
-        let root = s.sqrt(scale);
-        let power = s.div(one, s.mul(root, s.sqrt(root)));
-        return [power, s.mul(s.mul(power, power), root)];
+        return shrink_three_quarters(s, scale);
     }
     let mut each = [0.0; L];
     s.store(scale, &mut each);
-    [s.load(&each.map(|scale| scale.powf(-op.beta))), s.div(one, scale)]
+    [s.load(&each.map(|scale| scale.powf(-op.beta))), s.div(s.splat(1.0), scale)]
+}
+
+/// The same for the paper's beta, by powers of `scale^(-1/4)`: two steps of Newton's method from a guess, and the last
+/// one on the powers themselves, whose errors are 2e-7 and 1.2e-7 at most up to 2^126. Roots and quotients take three times as long.
+#[inline(always)]
+fn shrink_three_quarters<S: Simd<L>, const L: usize>(s: S, scale: S::V) -> [S::V; 2] {
+    let quarter = s.mul(s.splat(0.25), scale);
+    let mut root = s.inverse_fourth_root(scale);
+    for _ in 0..2 {
+        let square = s.mul(root, root);
+        let excess = s.mul(quarter, s.mul(square, square)); // 1/4 if `root` is right
+        root = s.mul(root, s.sub(s.splat(1.25), excess));
+    }
+    let square = s.mul(root, root);
+    let (cube, fourth) = (s.mul(square, root), s.mul(square, square));
+    let missing = s.sub(s.splat(1.0), s.mul(scale, fourth));
+    let power = s.add(cube, s.mul(cube, s.mul(s.splat(0.75), missing)));
+    [power, s.add(fourth, s.mul(fourth, missing))]
 }
 
 impl<'a> Image<'a> {
     /// Floats of the memory that it needs.
     pub(crate) fn len(op: &Lrn) -> usize {
-        2 * Ring::len(op)
+        3 * Ring::len(op)
     }
 
     /// A new image, in `memory` of [`Image::len`].
     pub(crate) fn new(op: &'a Lrn, memory: &'a mut [f32]) -> Self {
         assert!(op.size <= SIZE_MAX, "a window of {} channels", op.size);
-        let (shrunk, shares) = memory.split_at_mut(Ring::len(op));
-        let [shrunk, shares] = [shrunk, shares].map(|memory| Ring::new(op, memory));
-        Self { op, shrunk, shares }
+        let mut rings = memory.chunks_mut(Ring::len(op)).map(|memory| Ring::new(op, memory));
+        let mut ring = || rings.next().expect("memory of three");
+        Self { op, squares: ring(), squared: 0, shrunk: ring(), shares: ring() }
     }
 
-    /// `y = x scale^-beta` of channel `c`; with `KEEP`, what the gradient
-    /// needs is kept.
+    /// `y = x scale^-beta` of channel `c`, one after the other from 0 on; with `KEEP`, what the gradient needs is kept.
     #[inline(always)]
     pub(crate) fn forward<S: Simd<L>, const L: usize, const KEEP: bool>(
         &mut self, s: S, input: Input<'_, S::V>, c: usize, y: &mut [f32],
     ) {
         let (op, around) = (self.op, window(self.op, c));
         let (shrunk, shares) = (self.shrunk.plane_mut(c), self.shares.plane_mut(c));
+        let (known, squares) = (around.start..self.squared, &mut self.squares);
+        let new = self.squared..around.end;
         let y = &mut y[..op.area];
         strips!(op.area, L, |N, at| {
             for line in (0..N * L).step_by(LINE) {
@@ -173,10 +194,19 @@ impl<'a> Image<'a> {
                 prefetch(input.x.as_ptr().wrapping_add(newest + AHEAD));
             }
             let mut sums = [s.zero(); N];
-            for j in around.clone() {
-                for (sum, x) in sums.iter_mut().zip(input.strip::<S, L, N>(s, op, j, at)) {
-                    *sum = s.add(*sum, s.mul(x, x));
+            for j in known.clone() {
+                let squares = strip::<S, L, N>(s, squares.plane(j), at);
+                for (sum, square) in sums.iter_mut().zip(squares) {
+                    *sum = s.add(*sum, square);
                 }
+            }
+            for j in new.clone() {
+                let mut fresh = input.strip::<S, L, N>(s, op, j, at);
+                for (sum, x) in sums.iter_mut().zip(&mut fresh) {
+                    *x = s.mul(*x, *x);
+                    *sum = s.add(*sum, *x);
+                }
+                store_strip(s, fresh, squares.plane_mut(j), at);
             }
             let (mut power, mut inverse) = (sums, sums);
             let mut out = input.strip::<S, L, N>(s, op, c, at);
@@ -191,6 +221,7 @@ impl<'a> Image<'a> {
             }
             store_strip(s, out, y, at);
         });
+        self.squared = self.squared.max(around.end);
     }
 
     /// Takes in the gradient of channel `c`.
@@ -236,5 +267,43 @@ impl<'a> Image<'a> {
             }
             store_strip(s, sums, dx, at);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Level, vector::Kernel};
+
+    /// The largest relative errors of `power` and `inverse` for scales from 2^-126 to 2^126, whose inverses are normal.
+    struct Errors;
+
+    impl Kernel for Errors {
+        type Out = [f64; 2];
+        #[inline(always)]
+        fn run<S: Simd<L>, const L: usize>(self, s: S) -> [f64; 2] {
+            let mut largest = [0.0_f64; 2];
+            let ends = [f32::MIN_POSITIVE, 1.0 / f32::MIN_POSITIVE].map(f32::to_bits);
+            for bits in (ends[0]..ends[1]).step_by(9973) {
+                let scale = f32::from_bits(bits);
+                let found = shrink_three_quarters(s, s.splat(scale));
+                let exact = [f64::from(scale).powf(-0.75), 1.0 / f64::from(scale)];
+                for ((found, exact), largest) in found.into_iter().zip(exact).zip(&mut largest)
+                {
+                    let mut each = [0.0; L];
+                    s.store(found, &mut each);
+                    *largest = largest.max((f64::from(each[0]) / exact - 1.0).abs());
+                }
+            }
+            largest
+        }
+    }
+
+    #[test]
+    fn powers_are_as_exact_as_is_said() {
+        for level in Level::all() {
+            let [power, inverse] = level.run(Errors);
+            assert!(power < 2e-7 && inverse < 1.2e-7, "{level:?}: {power:e}, {inverse:e}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub struct Lrn {
     pub alpha: f32,
     /// Exponent.
     pub beta: f32,
-    /// Added to the sum.
+    /// Added to the sum: positive and normal, so that scales are.
     pub k: f32,
 }
 

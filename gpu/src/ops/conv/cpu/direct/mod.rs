@@ -10,15 +10,13 @@ mod forward;
 mod gradient;
 
 use super::{super::Conv, winograd::Kernels};
-use crate::cpu::{Pool, Scratch};
+use crate::cpu::{LINE, Pool, Scratch};
 use forward::{Forward, PackWeights};
 use gradient::{Gradient, Scatter};
 use image::{Image, Pairs};
 
 /// Vectors of kernels that a tile makes at once.
 const VECTORS: usize = 2;
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 /// Whether [`forward()`] and [`backward_weight`] can do `op`: no window is all padding.
 pub(super) fn fits(op: &Conv) -> bool {

@@ -70,7 +70,7 @@ impl<const M: usize> Forward<'_, M> {
         let (depth, pitch) = (self.input.channels(), self.rooms.product_pitch);
         let u = |point: usize| &self.u[(vector * SQUARE + point) * depth * L..];
         for point in 0..SQUARE {
-            Product {
+            Product::<true> {
                 rows: tiles,
                 depth,
                 vectors,
@@ -81,7 +81,6 @@ impl<const M: usize> Forward<'_, M> {
                 c: &mut room.output[point * pitch..],
                 c_at: Strides { row: L, col: SQUARE * pitch },
                 add: false,
-                far: true,
                 next_b: (point + 1 < SQUARE).then(|| u(point + 1)),
             }
             .run(s);

@@ -73,7 +73,7 @@ impl Kernel for Sum<'_> {
         let mut vector = 0;
         while vector < outputs {
             let vectors = panel(outputs - vector);
-            Product {
+            Product::<true> {
                 rows: self.channels,
                 depth: self.tiles,
                 vectors,
@@ -84,7 +84,6 @@ impl Kernel for Sum<'_> {
                 c: &mut self.sums[vector * L..],
                 c_at: Strides { row: outputs * L, col: L },
                 add: self.add,
-                far: true,
                 next_b: (vector + vectors < outputs)
                     .then(|| &self.gradient[(vector + vectors) * L..]),
             }

@@ -1,9 +1,8 @@
 //! How the scratch memory of one worker is divided.
 
 use super::{points::SQUARE, sheet::Sheets, transform::POINTS};
+use crate::cpu::LINE;
 
-/// Floats of a cache line.
-const LINE: usize = 16;
 /// Vectors that a product makes at once, see [`super::forward::panel`].
 pub(super) const PANEL_MAX: usize = 3;
 

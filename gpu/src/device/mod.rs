@@ -4,11 +4,13 @@
 //! a device's own: what goes in and comes out is `f32` and lies as stated. A device owns its workers; calls return when their result may be used by
 //! the next call on the same device.
 
+mod error;
 mod pictures;
 mod step;
 mod sums;
 
 pub use self::{
+    error::{DeviceError, FreeAndGiven},
     pictures::{Input, Pictures},
     step::{Progress, Span, Step},
     sums::Sums,
@@ -16,79 +18,11 @@ pub use self::{
 
 use crate::{
     cpu::Cores,
-    cuda::probe::Unusable,
     ops::{
         conv::Conv, dropout::Dropout, finish::Finish, linear::Linear, sgd::Sgd, softmax::Score,
     },
 };
 use std::{fmt::Debug, ops::DerefMut, sync::Arc, time::Duration};
-
-/// What a device that refused memory had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FreeAndGiven {
-    /// Free bytes, in pieces of any size.
-    pub free_bytes: usize,
-    /// Bytes that the caller holds.
-    pub given_bytes: usize,
-}
-
-/// What a device could not do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeviceError {
-    /// The device has no room for a buffer.
-    #[error("{device} has no room for {wanted_bytes} bytes")]
-    OutOfMemory {
-        /// The device's name.
-        device: String,
-        /// What was asked for, in bytes.
-        wanted_bytes: usize,
-        /// What was free of its memory, in pieces of any size, and what it had given before; none where nobody counts.
-        counted: Option<FreeAndGiven>,
-    },
-    /// The device has not done for too long what was asked of it.
-    #[error("{device}: {doing}: nothing has come of it for {seconds} s")]
-    Silent {
-        /// The device's name.
-        device: String,
-        /// What was being done.
-        doing: &'static str,
-        /// How long, in seconds.
-        seconds: u64,
-    },
-    /// The system pins no more of the host's memory, which copies to and from the device need.
-    #[error("{device}: cannot pin {wanted_bytes} bytes of the host's memory: {reason}")]
-    NotPinned {
-        /// The device's name.
-        device: String,
-        /// What was asked for, in bytes.
-        wanted_bytes: usize,
-        /// What the driver said.
-        reason: String,
-    },
-    /// There is no such device.
-    #[error(transparent)]
-    Unusable(Unusable),
-    /// The device failed in something that had been asked of it before: devices that work on their own
-    /// tell it when they are asked next.
-    #[error("{device}: {doing}: {reason}")]
-    Failed {
-        /// The device's name.
-        device: String,
-        /// What was being done.
-        doing: &'static str,
-        /// What the driver said.
-        reason: String,
-    },
-    /// The device's worker threads could not be started.
-    #[error("cannot start {threads} worker threads: {reason}")]
-    Threads {
-        /// Threads wanted.
-        threads: usize,
-        /// What the operating system said.
-        reason: String,
-    },
-}
 
 /// The elementwise non-linearity after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
