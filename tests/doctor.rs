@@ -4,6 +4,7 @@ use crate::{
     emulator::Emulator,
     program::{Bench, succeeds},
 };
+use std::process::Command;
 
 #[test]
 #[ignore = "takes a minute: run by cargo xtask ci"]
@@ -34,10 +35,52 @@ fn doctor_finds_an_emulated_pair_sound() {
     assert_eq!(report["speeds"][0]["lines"].as_array().map(Vec::len), Some(8), "{report}");
     assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
     assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");
-    assert!(
-        report["towers"][0]["apart_all"].as_f64().is_some_and(|apart| apart < 1e-4),
-        "{report}"
-    );
+    let towers = &report["towers"][0];
+    assert!(towers["apart_all"].as_f64().is_some_and(|apart| apart < 1e-4), "{report}");
+    for gradients in ["gradients_one", "gradients_all", "gradients_all_from_one"] {
+        let apart = towers[gradients]["apart"].as_f64();
+        assert!(apart.is_some_and(|apart| apart < 1e-4), "{report}");
+        assert!(towers[gradients]["tensor"].is_string(), "{report}");
+    }
+}
+
+#[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
+fn doctor_tries_libraries_on_every_gpu() {
+    let Some(emulator) = Emulator::with_libraries() else { return };
+    let bench = Bench::new();
+    let output = succeeds(emulator.on(&mut tiny(&bench), &[]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verdict"], "sound", "{report}");
+    let ops = report["layers"].as_array().expect("layers");
+    for (gpu, by) in [(0, "libraries"), (1, "gpu 1, libraries")] {
+        let tried = ops.iter().filter(|op| op["gpu"] == gpu && op["by"] == by).count();
+        assert!(tried > 20, "{tried} by {by}: {report}");
+    }
+}
+
+#[test]
+#[ignore = "takes a minute: run by cargo xtask ci"]
+fn doctor_fails_where_parcels_come_changed() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    // GPUs do not wait for what comes.
+    let mut command = tiny(&bench);
+    let output = emulator.on(&mut command, &[("DROP_WAITS", "1<3")]).output();
+    let output = output.expect("the program starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verdict"], "failed", "{report}");
+    let failed = report["failed"].as_str().expect("why");
+    assert!(failed.contains("numbers come changed: number"), "{failed}");
+    assert_eq!((output.status.code(), &report["copies"]), (Some(1), &serde_json::json!([])));
+}
+
+/// `alexnet doctor` of a tiny net on two GPUs, in `f32`.
+fn tiny(bench: &Bench) -> Command {
+    let mut command = bench.alexnet(&["doctor", "--gpus", "0,1", "--preset", "demo", "--json"]);
+    command.arg("--config").arg(bench.path("tiny.toml"));
+    command.args(["--batch", "1", "--steps", "1", "--dtype", "f32"]);
+    command
 }
 
 #[test]

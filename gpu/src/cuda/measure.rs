@@ -1,4 +1,5 @@
-//! What a GPU takes: seconds of what is asked of it, and of copies to and from pinned memory.
+//! What a GPU takes: seconds of what is asked of it, and of copies to and from pinned memory, which are to come as
+//! they were sent.
 
 use super::{
     board::Cuda,
@@ -45,13 +46,16 @@ impl Cuda {
         Ok(f64::from(ms.unwrap_or(0.0)) * 1e-3)
     }
 
-    /// Seconds to copy `bytes` of pinned memory to the GPU, and back.
+    /// Seconds to copy `bytes`, whole words, of pinned memory to the GPU, and back.
     ///
     /// # Errors
-    /// If there is no memory left, or the GPU fails.
+    /// If there is no memory left, the GPU fails, or what comes back is not what was sent.
     pub fn copy_seconds(&mut self, bytes: usize) -> Result<[f64; 2], DeviceError> {
-        let memory = Memory::new(&self.context, bytes)?;
+        let memory = Memory::filled(&self.context, bytes, 0)?;
         let mut host = Pinned::new(&self.context, bytes)?;
+        // Each word tells its place, and none is zero.
+        let words: &mut [u32] = bytemuck::cast_slice_mut(&mut host);
+        words.iter_mut().zip(1..).for_each(|(word, place)| *word = place);
         let (start, end) = (Event::timed(&self.context)?, Event::timed(&self.context)?);
         let stream = Stream::new(&self.context)?;
         let timed = |copy: &mut dyn FnMut() -> Result<(), DriverError>| {
@@ -66,10 +70,19 @@ impl Cuda {
         // SAFETY: both are as long and stay until the stream was waited for.
         let to = timed(&mut || unsafe { result::memcpy_htod_async(there, &host[..], handle) });
         let to = self.context.check("copying to the GPU", to)?;
+        host.fill(0);
         // SAFETY: as above.
         let from =
             timed(&mut || unsafe { result::memcpy_dtoh_async(&mut host[..], there, handle) });
         let from = self.context.check("copying from the GPU", from)?;
-        Ok([to, from])
+        let words: &[u32] = bytemuck::cast_slice(&host);
+        match words.iter().zip(1..).find(|(word, place)| *word != place) {
+            None => Ok([to, from]),
+            Some((word, place)) => Err(DeviceError::Failed {
+                device: self.context.name().into(),
+                doing: "copying to the GPU and back",
+                reason: format!("{word} came back, and {place} was sent"),
+            }),
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! What copies to, from and between GPUs take.
+//! What copies to, from and between GPUs take, and whether what comes is what was sent.
 
 use super::report::CopyLine;
+use crate::render::Hint;
 use anyhow::Result;
 use gpu::{cuda::Cuda, device::Device as _};
 use std::time::Instant;
@@ -12,7 +13,7 @@ const PARCELS: usize = 8;
 /// Parcels under way, as in a run.
 const UNDER_WAY: usize = 3;
 
-/// Times them all.
+/// Tries and times them all.
 pub(super) fn measure(gpus: &mut [Cuda]) -> Result<Vec<CopyLine>> {
     let mut lines = vec![];
     for gpu in &mut *gpus {
@@ -32,15 +33,23 @@ pub(super) fn measure(gpus: &mut [Cuda]) -> Result<Vec<CopyLine>> {
 fn parcels(from: &mut Cuda, to: &mut Cuda) -> Result<CopyLine> {
     let len = BYTES / from.activation_bytes();
     let mut parcels = Cuda::parcels(from, to, UNDER_WAY, len)?;
-    let (source, mut target) = (from.activations(len)?, to.activations(len)?);
+    let (mut source, mut target) = (from.activations(len)?, to.activations(len)?);
     let way = from.remarks().pop().unwrap_or_default();
+    // Each room by what no other holds; they have all been used before those that are timed.
+    for (room, parcel) in parcels.iter_mut().enumerate() {
+        let sent = words(room, len);
+        from.upload(&mut source, &sent);
+        from.pack(&source, len, parcel);
+        to.unpack(parcel, len, &mut target);
+        let mut come = vec![0.0; len];
+        to.download(&target, &mut come);
+        from.progress()?;
+        to.progress()?;
+        same(&way, &sent, &come)?;
+    }
     let mut one = [0.0];
-    let mut start = Instant::now();
-    for i in 0..UNDER_WAY + PARCELS {
-        if i == UNDER_WAY {
-            to.download(&target, &mut one); // all that were sent before have come
-            start = Instant::now();
-        }
+    let start = Instant::now();
+    for i in 0..PARCELS {
         let parcel = &mut parcels[i % UNDER_WAY];
         from.pack(&source, len, parcel);
         to.unpack(parcel, len, &mut target);
@@ -50,4 +59,47 @@ fn parcels(from: &mut Cuda, to: &mut Cuda) -> Result<CopyLine> {
     from.progress()?;
     to.progress()?;
     Ok(CopyLine::new(way, BYTES, seconds))
+}
+
+/// `len` numbers that tell their place, from `first` on: no two are alike, and none is zero.
+fn words(first: usize, len: usize) -> Vec<f32> {
+    (1..=len).map(|place| (first + place) as f32).collect()
+}
+
+/// Holds that what has come is what was sent.
+fn same(way: &str, sent: &[f32], come: &[f32]) -> Result<()> {
+    let wrong = |i: &usize| sent[*i].to_bits() != come[*i].to_bits();
+    let Some(first) = (0..sent.len()).find(wrong) else { return Ok(()) };
+    let count = (first..sent.len()).filter(wrong).count();
+    let (len, found, wanted) = (sent.len(), come[first], sent[first]);
+    Err(Hint::new(
+        format!(
+            "{way}, and {count} of {len} numbers come changed: number {first} is {found}, and {wanted} was sent"
+        ),
+        "if these are peer copies, switch off the IOMMU or PCIe's ACS; train on one GPU until they are sound",
+    )
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_changes_a_word_is_told() {
+        let sent = words(2, 5);
+        assert_eq!(sent, [3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert!(same("way", &sent, &sent).is_ok());
+        let mut come = sent.clone();
+        come.swap(1, 3);
+        let error = same("way", &sent, &come).expect_err("changed");
+        assert_eq!(
+            error.to_string(),
+            "way, and 2 of 5 numbers come changed: number 1 is 6, and 4 was sent"
+        );
+        assert!(same("way", &sent, &[f32::NAN; 5]).is_err());
+        // Of those that are sent, all are exact.
+        let most = words(UNDER_WAY, BYTES / 4);
+        assert!(most.windows(2).all(|pair| pair[1] == pair[0] + 1.0) && most[0] == 4.0);
+    }
 }

@@ -1,6 +1,10 @@
 //! `alexnet doctor`: what there is to compute on, whether it computes what the CPU does, and how fast.
 
 mod budget;
+mod apart;
+mod task;
+mod tried;
+mod operands;
 mod bed;
 mod layers;
 mod speeds;
@@ -125,7 +129,7 @@ fn examine(
         }
         remark(&format!("towers, {name}"));
         let cpu = match &cpu {
-            Some(losses) => losses,
+            Some(run) => run,
             None => cpu.insert(towers::of_cpu(config, budget)?),
         };
         let mut config = config.clone();

@@ -1,6 +1,6 @@
 //! What `alexnet doctor` found, as JSON has it.
 
-use super::{bed::Task, speeds::Speeds, towers::COMPARED};
+use super::{speeds::Speeds, task::Task, towers::COMPARED};
 use crate::commands::pinned::PinnedLine;
 use gpu::cuda::{Numbers, images::OLDEST, libraries::Library, probe::Gpu};
 use serde::{Serialize, Serializer};
@@ -178,14 +178,46 @@ pub(super) struct TowersLine {
     /// From the CPU's losses, relative to them or to 1 where they are less.
     pub(super) apart_one: f64,
     pub(super) apart_all: Option<f64>,
+    /// Of the first step, on one GPU from the CPU's.
+    pub(super) gradients_one: Gradients,
+    /// On all of them.
+    pub(super) gradients_all: Option<Gradients>,
+    /// On all of them, from those of one.
+    pub(super) gradients_all_from_one: Option<Gradients>,
     pub(super) images_per_s_one: f64,
     pub(super) images_per_s_all: Option<f64>,
+}
+
+/// Gradients of all tensors beside others.
+#[derive(Debug, Serialize)]
+pub(super) struct Gradients {
+    /// The one that lies furthest apart.
+    pub(super) tensor: String,
+    /// How far, relative to its norm.
+    pub(super) apart: f64,
+    pub(super) apart_max: f64,
+}
+
+impl Gradients {
+    pub(super) fn agree(&self) -> bool {
+        self.apart <= self.apart_max
+    }
 }
 
 impl TowersLine {
     /// Whether losses lie so near the CPU's; what is no number agrees with nothing.
     pub(super) fn agrees(&self, apart: f64) -> bool {
         apart <= self.apart_max
+    }
+
+    /// Those of the first step, and where.
+    pub(super) fn gradients(&self) -> impl Iterator<Item = (&'static str, &Gradients)> {
+        let all = [
+            ("on one GPU", Some(&self.gradients_one)),
+            ("on all GPUs", self.gradients_all.as_ref()),
+            ("on all GPUs beside one", self.gradients_all_from_one.as_ref()),
+        ];
+        all.into_iter().filter_map(|(on, gradients)| Some((on, gradients?)))
     }
 
     /// Whether there was time for all steps.
@@ -219,6 +251,12 @@ impl Report {
                     wrong.push(format!("{what} in {}", towers.dtype));
                 }
             }
+            for (on, gradients) in towers.gradients() {
+                if !gradients.agree() {
+                    let (tensor, dtype) = (&gradients.tensor, towers.dtype);
+                    wrong.push(format!("the gradient of {tensor} {on} in {dtype}"));
+                }
+            }
         }
         wrong
     }
@@ -227,7 +265,8 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpu::ops::linear::Linear;
+    use crate::commands::doctor::task::End;
+    use gpu::{device::Activation, ops::linear::Linear};
 
     fn line(apart: f64) -> LayerLine {
         let op = Linear {
@@ -237,7 +276,8 @@ mod tests {
             weight_offset: 0,
             dtype: gpu::ops::Dtype::F32,
         };
-        let task = Task::Linear { op, pass: gpu::ops::conv::Pass::Forward, pixels: 1 };
+        let end = End { bias: true, accumulate: false, activation: Activation::None };
+        let task = Task::Linear { op, pass: gpu::ops::conv::Pass::Forward, pixels: 1, end };
         let op = (Some("fc6".into()), "fc6 forward".into());
         let bounds = (apart, 1e-4);
         LayerLine::new(
@@ -260,9 +300,16 @@ mod tests {
             apart_max: 5e-3,
             apart_one,
             apart_all,
+            gradients_one: gradients(0.0),
+            gradients_all: None,
+            gradients_all_from_one: None,
             images_per_s_one: 1.0,
             images_per_s_all: None,
         }
+    }
+
+    fn gradients(apart: f64) -> Gradients {
+        Gradients { tensor: "conv2.weight".into(), apart, apart_max: 0.1 }
     }
 
     #[test]
@@ -285,6 +332,19 @@ mod tests {
             report.towers.push(towers(bad, Some(bad)));
             let wrong = ["losses on one GPU in f16", "losses on all GPUs in f16"];
             assert_eq!(report.wrong(), wrong);
+        }
+        for bad in [0.2, f64::INFINITY, f64::NAN] {
+            let mut report = sound();
+            let [one, all] = [bad, 0.0].map(|apart| Some(gradients(apart)));
+            let beside = TowersLine {
+                gradients_all: all,
+                gradients_all_from_one: one,
+                ..towers(0.0, None)
+            };
+            report.towers.push(beside);
+            let wrong = "the gradient of conv2.weight on all GPUs beside one in f16";
+            assert_eq!(report.wrong(), [wrong]);
+            assert!(report.to_string().contains("WRONG"));
         }
     }
 

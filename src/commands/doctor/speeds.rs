@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Debug, Serialize)]
 pub(super) struct SpeedLine {
     layer: String,
-    /// By the kernels that a run without libraries takes.
+    /// By our own kernels, each by the tile that it takes by itself: a run without libraries takes the fastest one.
     ms: f64,
     /// The same where libraries make what they can.
     ms_libraries: Option<f64>,
@@ -92,7 +92,7 @@ impl fmt::Display for Speeds {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::bed::Task, *};
+    use super::{super::task::Task, *};
     use gpu::cuda::probe::DATA_SHEETS;
     use std::path::Path;
 

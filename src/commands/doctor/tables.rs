@@ -1,6 +1,6 @@
 //! What `alexnet doctor` found, as tables.
 
-use super::report::{CopyLine, GpuLine, LayerLine, Report, TowersLine};
+use super::report::{CopyLine, GpuLine, Gradients, LayerLine, Report, TowersLine};
 use gpu::cuda::{images::OLDEST, libraries::Library};
 use std::fmt;
 
@@ -124,6 +124,10 @@ impl TowersLine {
                 verdict(apart)
             )?;
         }
-        Ok(())
+        self.gradients().try_for_each(|(on, gradients)| {
+            let Gradients { tensor, apart, .. } = gradients;
+            let wrong = if gradients.agree() { "" } else { "  WRONG" };
+            writeln!(f, "  gradients {on}: at most {apart:.1e} apart, {tensor}{wrong}")
+        })
     }
 }
