@@ -130,22 +130,19 @@ fn two_gpus_train_demo_as_the_cpu_does() {
     let found = losses(&gpus);
     let (first, last) = (found[0], found[36..].iter().sum::<f64>() / 4.0);
     assert!(last < 0.5 * first, "the loss was {first} and is {last}");
-    let apart = losses_apart(&found, &losses(&two));
-    assert!(apart[5] < ROUNDING, "losses of 6 steps differ by {:e}", apart[5]);
+    // Where a near-tie goes one way on one device and the other on two, GPUs go with one of them.
+    let [from_one, from_two] = [&one, &two].map(|cpu| losses_apart(&found, &losses(cpu)));
+    let near = from_one[9].min(from_two[9]);
+    assert!(near < ROUNDING, "losses of 10 steps differ by {near:e}");
     let usual = losses_apart(&losses(&one), &losses(&two))[39];
-    assert!(
-        apart[39] < 4.0 * usual + ROUNDING,
-        "they differ by {:e}, on CPUs {usual:e}",
-        apart[39]
-    );
-    let largest =
-        |pairs: Vec<(f64, String)>| pairs.into_iter().map(|pair| pair.0).fold(0.0, f64::max);
-    let mut weights = weights_apart(&gpus, &two);
-    let late = largest(weights.split_off(2));
-    let early = largest(weights);
-    let usual = largest(weights_apart(&one, &two));
-    assert!(early < 10.0 * ROUNDING, "weights of 8 steps differ by {early:e}");
-    assert!(late < 4.0 * usual + ROUNDING, "they differ by {late:e}, on CPUs {usual:e}");
+    let apart = from_two[39];
+    assert!(apart < 4.0 * usual + ROUNDING, "they differ by {apart:e}, on CPUs {usual:e}");
+    let largest = |pairs: &[(f64, String)]| pairs.iter().map(|pair| pair.0).fold(0.0, f64::max);
+    let [from_one, from_two] = [&one, &two].map(|cpu| weights_apart(&gpus, cpu));
+    let near = largest(&from_one[..2]).min(largest(&from_two[..2]));
+    assert!(near < 10.0 * ROUNDING, "weights of 8 steps differ by {near:e}");
+    let (usual, apart) = (largest(&weights_apart(&one, &two)), largest(&from_two[2..]));
+    assert!(apart < 4.0 * usual + ROUNDING, "they differ by {apart:e}, on CPUs {usual:e}");
 }
 
 #[test]
