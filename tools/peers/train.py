@@ -4,7 +4,7 @@
     python tools/peers/train.py --python VENV/bin/python [--rounds 2] [--threads 1 2] [--isa AVX512_CORE_BF16]
 
 VENV has the newest torch. Each round runs every configuration once, one after the other, on as many cores as it has
-threads; the table has the best of the rounds, and for each group the ratio of ours to PyTorch's best. `alexnet` is that
+threads; the table has the best of the rounds, and for each group the ratio of ours to PyTorch's best. Memory is anonymous of ours, which holds all of it all the time, and the peak of PyTorch's process. `alexnet` is that
 of target/release. PyTorch's are channels last but for one, compiled and not, with LRN written in four ways (train_torch.py). `--isa`
 keeps oneDNN to an instruction set, as its ONEDNN_MAX_CPU_ISA. With 2 threads, a round takes some 20 minutes; `--dtype` and `--lrn` leave some out.
 """
@@ -49,7 +49,7 @@ def torch(threads, *more):
     script = os.path.join(HERE, "train_torch.py")
     command = [A.python, script, "--threads", str(threads), "--steps", str(A.steps), *more]
     result = last_json(command, threads)
-    return {"train": result["images_per_s"], "infer": result["forward_images_per_s"], "memory": result["memory_mib"]}
+    return {"train": result["images_per_s"], "infer": result["forward_images_per_s"], "memory": result["peak_rss_mib"]}
 
 
 def configurations(threads):
