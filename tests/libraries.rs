@@ -24,16 +24,19 @@ fn says(output: &std::process::Output) -> String {
 fn libraries_train_demo_as_the_cpu_does() {
     let Some(emulator) = Emulator::with_libraries() else { return };
     let bench = Bench::new();
-    let cpu = ["--steps", "6", "--device", "cpu", "--threads", "2", "--towers", "2"];
-    succeeds(&mut demo(&bench, "cpu", &cpu));
-    let gpus = ["--steps", "6", "--gpus", "0,1"];
+    let cpu = ["--steps", "10", "--device", "cpu", "--threads", "2", "--towers"];
+    succeeds(demo(&bench, "one", &cpu).arg("1"));
+    succeeds(demo(&bench, "two", &cpu).arg("2"));
+    let gpus = ["--steps", "10", "--gpus", "0,1"];
     let output = succeeds(emulator.on(&mut demo(&bench, "gpus", &gpus), &[]));
     let text = says(&output);
     assert!(text.contains("cuDNN 9.21.0, cuBLAS 12.9.1"), "{text}");
     assert!(!text.contains("own kernel"), "{text}");
     let found = losses(&bench.path("gpus"));
-    let apart = losses_apart(&found, &losses(&bench.path("cpu")));
-    assert!(apart[5] < ROUNDING, "losses of 6 steps differ by {:e}", apart[5]);
+    // Where a near-tie goes one way on one device and the other on two, libraries go with one of them.
+    let apart = |cpu| losses_apart(&found, &losses(&bench.path(cpu)))[9];
+    let near = apart("one").min(apart("two"));
+    assert!(near < ROUNDING, "losses of 10 steps differ by {near:e}");
 }
 
 #[test]

@@ -209,7 +209,8 @@ impl FeedBytes {
 pub(super) fn batch_max(demand: &Demand) -> usize {
     let convs = demand.convs.iter().map(|op| Conv::x_len(op).max(op.y_len()));
     let packed = demand.convs.first().map(packed_x_len);
+    let linears = demand.linears.iter().map(|op| op.inputs.max(op.outputs));
     let finishes = demand.finishes.iter().map(Finish::y_len);
-    let longest = convs.chain(packed).chain(finishes).max().unwrap_or(0);
+    let longest = convs.chain(packed).chain(linears).chain(finishes).max().unwrap_or(0);
     i32::MAX as usize / longest.max(1)
 }
