@@ -30,14 +30,16 @@ fn what_is_missing_is_said_and_what_to_do() {
 fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
-    for (out, setting, flags, says) in [
-        ("lost", ("LOSE", "1:500"), &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
-        ("hangs", ("STICK", "1:500"), &["--patience", "2"], "waited 2 s in "),
+    let (hang, patient) = (("STICK", "1:500"), &["--patience", "2"][..]);
+    for (out, settings, flags, says) in [
+        ("lost", &[("LOSE", "1:500")][..], &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
+        ("hangs", &[hang], patient, "waited 2 s in "),
+        ("hangs-pageable", &[hang, ("PIN_BYTES_MAX", "30000")], patient, "waited 2 s in "),
     ] {
         let flags = [&["--gpus", "0,1"], flags].concat();
         let mut command = tiny(&bench, out, &flags);
-        let text = fails(emulator.on(&mut command, &[setting]), 1, &[says]);
-        if out == "hangs" {
+        let text = fails(emulator.on(&mut command, settings), 1, &[says]);
+        if out != "lost" {
             // Either the GPU that hangs or the one that needs something of it.
             let own = "tower 1 waited 2 s in ";
             let others = ["activations at layer", "gradients at layer"];

@@ -163,7 +163,8 @@ impl<D: Device> Server<'_, D> {
             }
             // The next batch overwrites what probabilities are read from.
             let more = self.started.len() <= D::AHEAD
-                && self.started.iter().all(|batch| !batch.probabilities);
+                && self.started.iter().all(|batch| !batch.probabilities)
+                && self.core.may_start();
             match more.then(|| self.work.recv_timeout(PAUSE)) {
                 Some(Ok(Work::Batch { lease, pass, probabilities })) => {
                     self.start(&lease, pass, probabilities, 0.0)?;

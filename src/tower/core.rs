@@ -196,6 +196,11 @@ impl<D: Device> Core<D> {
         self.watch.begun()
     }
 
+    /// Whether a batch can be started without waiting for those before it.
+    pub fn may_start(&mut self) -> bool {
+        self.device.may_begin()
+    }
+
     /// How far the device is.
     ///
     /// # Errors

@@ -26,7 +26,10 @@ use crate::{
     ops::conv::Conv,
 };
 use cudarc::driver::DriverError;
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// Batches on their way: one in work, and one that is asked for meanwhile.
 pub(super) const BATCHES: usize = 1 + 1;
@@ -60,6 +63,8 @@ pub struct Cuda {
     pub(super) unpacked: u64,
     /// Of the newest parcels.
     pub(super) arrivals: Vec<Event>,
+    /// Some batches lie where the driver may have whoever asks for their copy wait until it is made.
+    pub(super) pageable: Cell<bool>,
     remarks: RefCell<Vec<String>>,
 }
 
@@ -122,6 +127,7 @@ impl Cuda {
             timeline: None,
             unpacked: 0,
             arrivals,
+            pageable: Cell::default(),
             remarks: RefCell::default(),
         })
     }
@@ -193,6 +199,7 @@ impl Cuda {
     pub(super) fn pin(&self, bytes: usize) -> Result<Pinned, DeviceError> {
         let (slot, refused) = Pinned::or_pageable(&self.context, bytes)?;
         if let Some(refused) = refused {
+            self.pageable.set(true);
             self.remark(pageable(&refused, bytes));
         }
         Ok(slot)

@@ -82,6 +82,10 @@ impl Device for Cuda {
         size_of::<f32>() + copy
     }
 
+    fn may_begin(&mut self) -> bool {
+        self.may_copy_pictures()
+    }
+
     fn slot(&self, bytes: usize) -> Result<Pinned, DeviceError> {
         self.pin(bytes)
     }

@@ -14,6 +14,17 @@ use cudarc::driver::{DriverError, result};
 use std::sync::Arc;
 
 impl Cuda {
+    /// Whether a copy of pictures keeps nobody waiting: the driver may do so until the room for pageable ones is
+    /// free, which a GPU that hangs would never let it be.
+    pub(super) fn may_copy_pictures(&mut self) -> bool {
+        if !self.pageable.get() || self.has_failed() {
+            return true;
+        }
+        self.flush();
+        // An error is the next look's to tell.
+        self.rooms.as_ref().is_none_or(|rooms| rooms.feed.free.happened().unwrap_or(true))
+    }
+
     /// Has the batch's pictures and labels copied; returns by what convolution the pictures are to be
     /// packed, and how many.
     pub(super) fn begin_batch(

@@ -218,6 +218,10 @@ pub trait Device: Sized + Send + 'static {
     fn reserved_bytes(&self, _demand: &Demand) -> usize {
         0
     }
+    /// Whether a batch can be begun without waiting for those before it.
+    fn may_begin(&mut self) -> bool {
+        true
+    }
     /// A batch begins: `labels` are the classes of its first rows, the others do not count. A device that
     /// reads the pictures on its own holds them until [`Device::progress`] finds them read.
     fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step);

@@ -119,17 +119,9 @@ api! {
         let stream = &*stream;
         stream.context.sound()?;
         within(stream.context, to, bytes)?;
-        if place(from.addr(), bytes) == Some(Place::Pinned) {
-            copy_later(stream, to, from.expose_provenance(), bytes); // read as late as it may be
-            return Ok(());
-        }
-        let staged = std::slice::from_raw_parts(from.cast::<u8>(), bytes).to_vec();
-        stream.push(Arc::new(move || {
-            let to = ptr::with_exposed_provenance_mut::<u8>(to);
-            to.copy_from_nonoverlapping(staged.as_ptr(), staged.len());
-            SUCCESS
-        }));
-        Ok(())
+        copy_later(stream, to, from.expose_provenance(), bytes); // read as late as it may be
+        // Whoever asks for a copy of pageable memory may have to wait for it, and for what is before it.
+        if place(from.addr(), bytes) == Some(Place::Pinned) { Ok(()) } else { stream.synchronize() }
     }
 
     fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: usize, bytes: usize, stream: *const Stream) {

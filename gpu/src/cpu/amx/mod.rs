@@ -168,28 +168,46 @@ fn halves(segment: Segment, stride: usize) -> [Segment; 2] {
     [Segment { count, ..segment }, rest]
 }
 
+/// Tasks of the same heights that wait until there are many.
+#[derive(Clone, Copy, Default)]
+struct Batch {
+    heights: [usize; 2],
+    rows: [[Segment; 2]; TASKS],
+    filled: usize,
+}
+
 /// # Safety
 /// As [`Amx::run`]; `steps` are some of the product's.
 unsafe fn tasks(amx: Amx, product: &mut Product<'_>, steps: &[Step], pairs: usize, add: bool) {
     let row = product.rows[1].stride;
     let mut all = segments(product.rows);
-    let mut heights = [0; 2];
-    let mut rows = [[Segment::default(); 2]; TASKS];
-    let mut filled = 0;
+    // Tiles are of two heights, which mostly come in the same two ways by turns.
+    let mut batches = [Batch::default(); 2];
+    let mut multiply = |batch: &mut Batch| {
+        if batch.filled > 0 {
+            // SAFETY: the caller's promise; these are some of its rows.
+            unsafe { alike(amx, product, &batch.rows[..batch.filled], steps, pairs, add) };
+            batch.filled = 0;
+        }
+    };
     while let Some(segment) = all.next() {
         let two = all.next().map_or_else(|| halves(segment, row), |next| [segment, next]);
-        let other = two.map(|segment| segment.count) != heights;
-        if filled == TASKS || (other && filled > 0) {
-            // SAFETY: the caller's promise; these are some of its rows.
-            unsafe { alike(amx, product, &rows[..filled], steps, pairs, add) };
-            filled = 0;
+        let heights = two.map(|segment| segment.count);
+        let fits = |batch: &Batch| batch.filled == 0 || batch.heights == heights;
+        let at = batches.iter().position(fits).unwrap_or_else(|| {
+            batches.swap(0, 1);
+            multiply(&mut batches[1]);
+            1
+        });
+        let batch = &mut batches[at];
+        batch.heights = heights;
+        batch.rows[batch.filled] = two;
+        batch.filled += 1;
+        if batch.filled == TASKS {
+            multiply(batch);
         }
-        heights = two.map(|segment| segment.count);
-        rows[filled] = two;
-        filled += 1;
     }
-    // SAFETY: as above.
-    unsafe { alike(amx, product, &rows[..filled], steps, pairs, add) };
+    batches.iter_mut().for_each(multiply);
 }
 
 /// Tasks of the same heights.

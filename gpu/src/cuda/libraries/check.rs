@@ -161,12 +161,12 @@ impl Cuda {
 
     /// How far both results of a bed lie apart, which are these.
     fn results_apart(&mut self, bed: &Bed, numbers: Numbers) -> f64 {
-        // Images are alike: the first and the last one will do. Of weights there is one set.
+        // Image by image, so that one that is wrong shows beside all others. Of weights there is one set.
         let result = bed.len();
         let whole = bed.product.pass() == Pass::BackwardWeight;
         let len = if whole { result } else { result / bed.n };
         let mut worst = 0.0_f64;
-        for at in [0, result - len] {
+        for at in (0..result).step_by(len) {
             let [found, wanted] = bed.results.each_ref().map(|memory| {
                 self.read(memory.ptr().offset::<u8>(at * numbers.bytes()), numbers, len)
             });

@@ -123,7 +123,7 @@ pub(super) fn conv(channels: usize, side: usize, kernels: usize, window: usize) 
 
 pub(super) fn shapes() -> impl Strategy<Value = (usize, Conv)> {
     let sides = (1..4_usize, 3..11_usize, 3..11_usize);
-    let kernel = (1..6_usize, 1..4_usize, 0..4_usize, 0..4_usize);
+    let kernel = (1..6_usize, 1..5_usize, 0..4_usize, 0..4_usize);
     (sides, kernel, (1..4_usize, 1..3_usize, 0..3_usize)).prop_filter_map(
         "the window fits",
         |((n, height, width), (window, stride, before, after), (each, groups, offset))| {

@@ -48,37 +48,43 @@ mod tests {
         cpu::Cpu,
         cuda::{
             launch::StepParams,
-            testing::{noise_as, on_every_schedule},
+            testing::{Emulated, at_full_size, noise_as, on_every_schedule},
         },
         device::Device as _,
         testing,
     };
 
+    /// Holds the kernels to the CPU device's mask.
+    fn agrees(device: &mut Emulated, rate: f32, [first_unit, units]: [usize; 2], n: usize) {
+        let mut cpu = Cpu::new("test", 1).expect("threads");
+        let (seed, layer, step) = (7 << 40 | 3, 5, 1 << 33 | 9);
+        let op = Dropout { rate, units, first_unit, seed, layer, step };
+        for numbers in Numbers::IN_MEMORY {
+            let values = noise_as(numbers, 1, n * units);
+            let mut wanted = testing::buffer(&mut cpu, &values);
+            cpu.dropout(&op, n, &mut wanted);
+            let y = device.put_as(numbers, &values);
+            let params = device.params(StepParams::new(0.1, step, n));
+            let op = Dropout { step: 0, ..op };
+            device.run(|sink| apply(numbers, &op, n, y, params, sink));
+            assert_eq!(device.get_as(numbers, y), testing::floats(&wanted), "{op:?}");
+        }
+    }
+
     #[test]
     fn the_mask_is_that_of_the_cpu_device() {
-        let mut cpu = Cpu::new("test", 1).expect("threads");
-        for (rate, first_unit, units, n) in [
-            (0.5, 0, 256, 3),
-            (0.4, 499, 501, 2),
-            (0.5, 3, 1, 1),
-            (0.0, 0, 7, 2),
-            (1.0, 6, 9, 2),
-        ] {
-            let (seed, layer, step) = (7 << 40 | 3, 5, 1 << 33 | 9);
-            let op = Dropout { rate, units, first_unit, seed, layer, step };
-            for numbers in Numbers::IN_MEMORY {
-                let values = noise_as(numbers, 1, n * units);
-                let mut wanted = testing::buffer(&mut cpu, &values);
-                cpu.dropout(&op, n, &mut wanted);
-                on_every_schedule(|device| {
-                    let y = device.put_as(numbers, &values);
-                    let params = device.params(StepParams::new(0.1, step, n));
-                    let op = Dropout { step: 0, ..op };
-                    device.run(|sink| apply(numbers, &op, n, y, params, sink));
-                    assert_eq!(device.get_as(numbers, y), testing::floats(&wanted), "{op:?}");
-                });
-            }
-        }
+        on_every_schedule(|device| {
+            agrees(device, 0.5, [0, 256], 3);
+            agrees(device, 0.4, [499, 501], 2);
+            agrees(device, 0.5, [3, 1], 1);
+            agrees(device, 0.0, [0, 7], 2);
+            agrees(device, 1.0, [6, 9], 2);
+        });
+    }
+
+    #[test]
+    fn the_second_towers_mask_of_2012_is_that_of_the_cpu_device() {
+        at_full_size(|device| agrees(device, 0.5, [2048, 2048], 1));
     }
 
     #[test]

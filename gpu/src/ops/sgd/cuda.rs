@@ -41,7 +41,7 @@ mod tests {
         cpu::Cpu,
         cuda::{
             launch::StepParams,
-            testing::{Emulated, on_every_schedule, rounded},
+            testing::{Emulated, at_full_size, on_every_schedule, rounded},
         },
         device::Device as _,
         testing::{self, noise},
@@ -50,35 +50,42 @@ mod tests {
     /// Of gradients.
     const SCALE: f32 = 1024.0;
 
-    #[test]
-    fn two_steps_give_the_cpu_devices_bits() {
+    /// Holds two steps on `len` weights to the CPU device's bits.
+    fn agrees(device: &mut Emulated, len: usize) {
         let op = Sgd { rate: 0.1, momentum: 0.9, decay: 0.01 };
-        let (g, w, len) = (noise(1, 1003), noise(2, 1003), 1003);
+        let (g, w, zeros) = (noise(1, len), noise(2, len), vec![0.0; len]);
         let mut cpu = Cpu::new("test", 1).expect("threads");
-        let zeros = vec![0.0; len];
         let [gradient, mut v, mut wanted] =
             [&g, &zeros, &w].map(|values| testing::buffer(&mut cpu, values));
         (0..2).for_each(|_| cpu.sgd(&op, len, &gradient, &mut v, &mut wanted));
-        on_every_schedule(|device| {
-            let copies = |numbers| [(numbers, false), (numbers, numbers != Numbers::F32)];
-            for (numbers, copied) in Numbers::IN_MEMORY.into_iter().flat_map(copies) {
-                let [on_v, on_w] = [&zeros, &w].map(|values| device.put(values));
-                // Scales are powers of two, which change no bit.
-                let scaled: Vec<f32> = g.iter().map(|g| g * SCALE).collect();
-                let (g, copy) = (device.put(&scaled), device.unwritten_as(numbers, len));
-                let params = device.params(StepParams::new(op.rate, 0, 1).scaled(SCALE));
-                let op = Sgd { rate: f32::NAN, ..op };
-                let weights = [on_v, on_w, if copied { copy } else { Ptr::NULL }];
-                device.run(|sink| {
-                    (0..2).for_each(|_| step(numbers, &op, len, g, weights, params, sink));
-                });
-                assert_eq!(device.get::<f32>(on_w), testing::floats(&wanted));
-                assert_eq!(device.get::<f32>(on_v), testing::floats(&v));
-                if copied {
-                    assert_eq!(device.get_as(numbers, copy), rounded(numbers, &wanted));
-                }
+        let copies = |numbers| [(numbers, false), (numbers, numbers != Numbers::F32)];
+        for (numbers, copied) in Numbers::IN_MEMORY.into_iter().flat_map(copies) {
+            let [on_v, on_w] = [&zeros, &w].map(|values| device.put(values));
+            // Scales are powers of two, which change no bit.
+            let scaled: Vec<f32> = g.iter().map(|g| g * SCALE).collect();
+            let (g, copy) = (device.put(&scaled), device.unwritten_as(numbers, len));
+            let params = device.params(StepParams::new(op.rate, 0, 1).scaled(SCALE));
+            let op = Sgd { rate: f32::NAN, ..op };
+            let weights = [on_v, on_w, if copied { copy } else { Ptr::NULL }];
+            device.run(|sink| {
+                (0..2).for_each(|_| step(numbers, &op, len, g, weights, params, sink));
+            });
+            assert_eq!(device.get::<f32>(on_w), testing::floats(&wanted));
+            assert_eq!(device.get::<f32>(on_v), testing::floats(&v));
+            if copied {
+                assert_eq!(device.get_as(numbers, copy), rounded(numbers, &wanted));
             }
-        });
+        }
+    }
+
+    #[test]
+    fn two_steps_give_the_cpu_devices_bits() {
+        on_every_schedule(|device| agrees(device, 1003));
+    }
+
+    #[test]
+    fn two_steps_on_conv3s_weights_of_2012_give_the_cpu_devices_bits() {
+        at_full_size(|device| agrees(device, 192 * 256 * 3 * 3));
     }
 
     /// Whether an overflow is found among `values`; if so, a step that follows must change nothing.

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
+    ops::Range,
 };
 
 /// Instructions that are counted, where there are any: products on tensor cores and of floats; loads of
@@ -21,12 +23,17 @@ const LOOSE: [&str; 5] = ["registers", "LDS", "STS", "LDG", "STG"];
 /// By how much these may differ.
 const SLACK: u32 = 8;
 
+/// How often each of [`COUNTED`] occurs.
+type Counts = BTreeMap<&'static str, u32>;
+
 /// One kernel on one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
     registers: u32,
     shared_bytes: u32,
-    counts: BTreeMap<&'static str, u32>,
+    counts: Counts,
+    /// Those of the loop that most products are made in, if they are made in one.
+    hot_loop: Counts,
 }
 
 /// By kernel.
@@ -52,7 +59,7 @@ pub(super) fn rows(ptxas: &str, disassembly: &str) -> Result<Rows> {
             let shared = rest.split(',').find_map(|part| part.strip_suffix(" bytes smem"));
             let shared_bytes = number(shared).unwrap_or(0);
             let name = kernel.clone().context("registers of no kernel")?;
-            rows.insert(name, Row { registers, shared_bytes, counts: BTreeMap::new() });
+            rows.insert(name, Row { registers, shared_bytes, ..Row::default() });
         }
     }
     ensure!(!rows.is_empty(), "ptxas told of no kernel");
@@ -60,21 +67,70 @@ pub(super) fn rows(ptxas: &str, disassembly: &str) -> Result<Rows> {
     Ok(rows)
 }
 
+/// The instructions of one kernel, in order.
+#[derive(Default)]
+struct Code<'a> {
+    /// Which of [`COUNTED`] each is, if any.
+    counted: Vec<Option<&'static str>>,
+    /// Before which instruction each label stands.
+    labels: HashMap<&'a str, usize>,
+    /// What is done again and again: from a label to a branch back to it.
+    loops: Vec<Range<usize>>,
+}
+
+impl<'a> Code<'a> {
+    /// Takes one line: `.L_x_7:`, or `/*0010*/  @!P0 BRA `(.L_x_7) ;`. Others say nothing.
+    fn push(&mut self, line: &'a str) -> Result<()> {
+        if let Some(label) = line.strip_suffix(':').filter(|line| line.starts_with(".L_")) {
+            self.labels.insert(label, self.counted.len());
+        }
+        let Some((_, code)) = line.split_once("*/") else { return Ok(()) };
+        let words = code.split_whitespace().find(|word| !word.starts_with('@'));
+        let Some(name) = words.and_then(|word| word.split('.').next()) else { return Ok(()) };
+        ensure!(!LOCAL.contains(&name), "local memory: {}", code.trim());
+        self.counted.push(COUNTED.into_iter().find(|counted| *counted == name));
+        let target = code.split_once("`(").and_then(|(_, rest)| rest.split(')').next());
+        // A label that has been passed lies behind.
+        if let Some(first) = target.and_then(|target| self.labels.get(target)) {
+            self.loops.push(*first..self.counted.len());
+        }
+        Ok(())
+    }
+
+    fn counts(&self, of: Range<usize>) -> Counts {
+        let mut counts = Counts::new();
+        for name in self.counted[of].iter().flatten() {
+            *counts.entry(name).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Those of the smallest loop with the most products.
+    fn hot_loop(&self) -> Counts {
+        let on_cores = self.counted.contains(&Some("HMMA"));
+        let product = Some(if on_cores { "HMMA" } else { "FFMA" });
+        let products = |of: &Range<usize>| {
+            self.counted[of.clone()].iter().filter(|name| **name == product).count()
+        };
+        let hottest = self.loops.iter().max_by_key(|of| (products(of), Reverse(of.len())));
+        let hottest = hottest.filter(|of| products(of) > 0);
+        hottest.map_or_else(Counts::new, |of| self.counts(of.clone()))
+    }
+}
+
 fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
+    let mut kernels = BTreeMap::<&str, Code<'_>>::new();
     let mut kernel = "";
     for line in disassembly.lines() {
         if let Some(name) = line.strip_prefix(".text.") {
             kernel = name.trim_end_matches(':');
         }
-        // `/*0010*/  @!P0 LDS.128 R4, [R2] ;`
-        let Some((_, code)) = line.split_once("*/") else { continue };
-        let words = code.split_whitespace().find(|word| !word.starts_with('@'));
-        let Some(name) = words.and_then(|word| word.split('.').next()) else { continue };
-        ensure!(!LOCAL.contains(&name), "{kernel}: local memory: {}", code.trim());
-        if let Some(counted) = COUNTED.iter().find(|counted| **counted == name) {
-            let row = rows.get_mut(kernel).with_context(|| format!("{kernel}: unknown"))?;
-            *row.counts.entry(counted).or_default() += 1;
-        }
+        kernels.entry(kernel).or_default().push(line).with_context(|| kernel.to_owned())?;
+    }
+    for (kernel, code) in kernels.into_iter().filter(|(_, code)| !code.counted.is_empty()) {
+        let row = rows.get_mut(kernel).with_context(|| format!("{kernel}: unknown"))?;
+        row.counts = code.counts(0..code.counted.len());
+        row.hot_loop = code.hot_loop();
     }
     Ok(())
 }
@@ -82,9 +138,9 @@ fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
 /// One line for each kernel and architecture.
 pub(super) fn text(columns: &[(u32, Rows)]) -> Result<String> {
     let mut text = String::from(
-        "# Registers per thread, bytes of static shared memory and instructions, by ptxas and \
-         nvdisasm, which knows\n# sm_75 and newer. No kernel spills or uses local memory. Made by `cargo xtask \
-         kernels`.\n",
+        "# Registers per thread, bytes of static shared memory and instructions, in all and in the loop that \
+         makes the most\n# products, by ptxas and nvdisasm, which knows sm_75 and newer. No kernel spills or uses \
+         local memory. Made by `cargo\n# xtask kernels`.\n",
     );
     let kernels: BTreeSet<&String> = columns.iter().flat_map(|(_, rows)| rows.keys()).collect();
     for kernel in kernels {
@@ -94,14 +150,20 @@ pub(super) fn text(columns: &[(u32, Rows)]) -> Result<String> {
             let Some(row) = rows.get(kernel) else { continue };
             write!(text, "  sm_{architecture:<4} {:3} registers", row.registers)?;
             write!(text, " {:6} bytes ", row.shared_bytes)?;
-            let counts = COUNTED.iter().filter_map(|name| Some((name, row.counts.get(name)?)));
-            for (name, count) in counts {
-                write!(text, " {count} {name}")?;
+            write_counts(&mut text, &row.counts)?;
+            if !row.hot_loop.is_empty() {
+                write!(text, " | loop")?;
+                write_counts(&mut text, &row.hot_loop)?;
             }
             writeln!(text)?;
         }
     }
     Ok(text)
+}
+
+fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
+    let mut known = COUNTED.iter().filter_map(|name| Some((name, counts.get(name)?)));
+    known.try_for_each(|(name, count)| write!(text, " {count} {name}"))
 }
 
 /// The first line that differs by more than [`SLACK`], if any.
@@ -151,17 +213,29 @@ ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes c
     const SASS: &str = "\
 .text.axpy:
         /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_1:
         /*0010*/              @!P0 LDS.128 R4, [R2] ;
+.L_x_2:
         /*0020*/                   FFMA R4, R4, R5, R6 ;
+        /*0030*/               @P0 BRA `(.L_x_3) ;
+        /*0040*/               @P1 BRA `(.L_x_2) ;
+.L_x_3:
+        /*0050*/               @P2 BRA `(.L_x_1) ;
+        /*0060*/                   LDS R5, [R2] ;
+        /*0070*/                   FFMA R4, R4, R5, R6 ;
+.L_x_4:
+        /*0080*/                   BRA `(.L_x_4) ;
 ";
 
     #[test]
     fn registers_memory_and_instructions_are_read() {
         let rows = rows(PTXAS, SASS).expect("understood");
-        let counts = BTreeMap::from([("FFMA", 1), ("LDS", 1)]);
-        assert_eq!(rows["axpy"], Row { registers: 12, shared_bytes: 1024, counts });
+        let counts = Counts::from([("FFMA", 2), ("LDS", 2)]);
+        let hot_loop = Counts::from([("FFMA", 1)]);
+        assert_eq!(rows["axpy"], Row { registers: 12, shared_bytes: 1024, counts, hot_loop });
         let text = text(&[(80, rows)]).expect("text");
-        assert!(text.contains("axpy\n  sm_80    12 registers   1024 bytes  1 FFMA 1 LDS\n"));
+        let line = "axpy\n  sm_80    12 registers   1024 bytes  2 FFMA 2 LDS | loop 1 FFMA\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -271,12 +271,13 @@ fn the_layers_of_2012_agree_with_the_formula() {
     const SUMS: usize = 100;
     let layers = layers_of_2012();
     let in_f32 = layers.iter().map(|op| Operands::new(Numbers::F32, op, 1));
-    // Slower: conv1, conv2 and conv4, or all.
-    let some = if in_full() { &[0, 1, 2, 3, 4, 5][..] } else { &[0, 1, 4] };
-    // In turn: numbers of all kinds are multiplied alike.
-    let on_cores = [Numbers::Bf16, Numbers::F16, Numbers::Tf32];
-    let on_cores = some.iter().zip(on_cores.iter().cycle());
-    let on_cores = on_cores.map(|(i, numbers)| Operands::new(*numbers, &layers[*i], 1));
+    // Slower. Numbers of all kinds are multiplied alike: one layer of each, or all of all.
+    let on_cores = [(0, Numbers::Bf16), (1, Numbers::F16), (4, Numbers::Tf32)];
+    let on_cores = on_cores.into_iter().flat_map(|one| {
+        let all = (0..layers.len()).map(move |i| (i, one.1));
+        if in_full() { all.collect() } else { vec![one] }
+    });
+    let on_cores = on_cores.map(|(i, numbers)| Operands::new(numbers, &layers[i], 1));
     for operands in in_f32.chain(on_cores) {
         let (op, numbers, factors) = (operands.op, operands.numbers, operands.factors());
         let sums = |pass: Pass, len: usize| -> (usize, Vec<f64>) {

@@ -31,12 +31,12 @@ impl Kernel for PackWeights<'_> {
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
         let Self { block, pairs, panel, w, packed } = self;
         let vectors = vectors(block.outputs, panel, L);
-        let steps = pairs.steps(block.window);
+        let steps = pairs.steps();
         let packed = packed.as_chunks_mut::<L>().0.iter_mut();
         for (i, to) in packed.take(steps * vectors).enumerate() {
             let first = (panel * VECTORS + i % vectors) * L;
             let valid = (block.outputs - first).min(L);
-            let both = pairs.terms(i / vectors, block.window).map(|[input, row, col]| {
+            let both = pairs.terms(i / vectors).map(|[input, row, col]| {
                 let mut lanes = [0.0; L];
                 let place = (input < block.inputs).then(|| block.place(input, row, col));
                 if let Some(place) = place.flatten() {
@@ -66,8 +66,8 @@ pub(super) struct Forward<'a> {
 impl Forward<'_> {
     fn lens(task: &Task, pairs: &Pairs, lanes: usize) -> [usize; 3] {
         let band = task.area() * VECTORS * lanes;
-        // A row and what the last pair hangs over.
-        let row = task.input.padded[1] + 2;
+        // A row, before it is rounded and then.
+        let row = 2 * pairs.row_len();
         [pairs.len(), band, row].map(|len| len.next_multiple_of(LINE))
     }
 
@@ -88,9 +88,9 @@ impl Kernel for Forward<'_> {
         let row = &mut row[..row_len];
         image.fill(0.0);
         let (width, area) = (VECTORS * L, task.area());
-        let panel_len = pairs.steps(task.window) * width;
+        let panel_len = pairs.steps() * width;
         let sides = [task.height, task.width];
-        let (rows, runs, steps) = pairs.windows(sides, task.stride, task.window);
+        let (rows, runs, steps) = pairs.windows(sides);
         let images = x.chunks(task.input.len).zip(y.chunks_exact_mut(task.y_len));
         for (x, y) in images {
             pairs.read(s, &task.input, x, group, row, image);

@@ -1,9 +1,9 @@
 //! Direct convolution of bf16 numbers, summed in `f32`: windows are read where they lie.
 //!
 //! Two terms of a sum are one step. Forward they are two channels, in an image of pixels with all their
-//! channels side by side; where there are few channels, as in conv1, two columns of the window. For
-//! the gradient of the weights they are two columns of the output. Each worker takes a share of the
-//! images.
+//! channels side by side; where there are few channels, as in conv1, two columns of the window, in an image of squares as
+//! large as the stride, which lie as pixels of many channels do. For the gradient of the weights they are two columns of
+//! the output. Each worker takes a share of the images.
 
 mod image;
 mod forward;
@@ -137,8 +137,8 @@ fn convolve(
     (bias, add): (Option<&[f32]>, bool), y: &mut [f32],
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(n));
-    let pairs = Pairs::of(&task.input, task.window, lanes);
-    let panel_len = pairs.steps(task.window) * VECTORS * lanes;
+    let pairs = Pairs::of(&task.input, task.window, task.stride);
+    let panel_len = pairs.steps() * VECTORS * lanes;
     let panels = task.outputs.div_ceil(VECTORS * lanes);
     let room_len = Forward::room_len(task, &pairs, lanes);
     let scratch = scratch.take(panels * panel_len + pool.threads() * room_len);
