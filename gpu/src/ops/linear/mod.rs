@@ -118,8 +118,9 @@ mod tests {
     /// Of one of two towers; of fc6, without the other's columns, which are many.
     #[test]
     fn fc6_to_fc8_of_2012_agree_with_the_formula() {
-        agrees(&linear(Dtype::F32, 2048, (0, 4608, 0)), 2, true, 2e-6);
         for dtype in [Dtype::F32, Dtype::Bf16] {
+            agrees(&linear(dtype, 2048, (0, 4608, 0)), 2, true, 2e-6);
+            agrees(&linear(dtype, 2048, (2048, 2048, 0)), 3, true, 2e-6);
             agrees(&linear(dtype, 1000, (2048, 2048, 0)), 17, true, 2e-6);
         }
     }
