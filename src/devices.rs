@@ -256,14 +256,21 @@ impl Choice {
     /// # Errors
     /// If one cannot be opened, or is too old for `dtype`.
     pub fn open(&self, dtype: Dtype) -> Result<Devices> {
+        self.open_with(dtype, Setup::of_environment())
+    }
+
+    /// The same; GPUs with what `setup` says.
+    ///
+    /// # Errors
+    /// As [`Choice::open`].
+    pub fn open_with(&self, dtype: Dtype, setup: Setup) -> Result<Devices> {
         self.has(dtype)?;
         match self {
             Self::Cpu { share, .. } => Ok(Devices::Cpu(share.cpus()?)),
             Self::Cuda { found, gpus } => {
-                let open =
-                    |gpu: &usize| Cuda::open(found, *gpu).map(|gpu| gpu.keeping(dtype.into()));
-                let opened = gpus.iter().map(open);
-                let opened = opened.collect::<Result<_, _>>().context("cannot use the GPU")?;
+                let opened = gpus.iter().map(|gpu| Cuda::open_with(found, *gpu, setup));
+                let opened = opened.map(|gpu| Ok(gpu?.keeping(dtype.into())));
+                let opened = opened.collect::<Result<_>>().context("cannot use the GPU")?;
                 Ok(Devices::Cuda(opened))
             }
         }
@@ -332,7 +339,10 @@ pub fn check_towers(towers: usize, net_towers: usize) -> Result<(), Usage> {
 }
 
 /// A net is carried by one device, or by one per tower.
-fn check_count(gpus: &[usize], towers: Option<usize>, net_towers: usize) -> Result<()> {
+///
+/// # Errors
+/// If it is neither one nor one per tower.
+pub fn check_count(gpus: &[usize], towers: Option<usize>, net_towers: usize) -> Result<()> {
     let count = gpus.len();
     if count != 1 && count != net_towers {
         let more = if net_towers > 1 { format!(", or {net_towers}") } else { String::new() };

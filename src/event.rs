@@ -86,6 +86,11 @@ impl Events {
     pub fn send(&self, event: Event) {
         let _ = self.0.blocking_send(event);
     }
+
+    /// Sends each as a [`Event::Note`].
+    pub fn notes(&self, texts: Vec<String>) {
+        texts.into_iter().for_each(|text| self.send(Event::Note(text)));
+    }
 }
 
 /// Asks the conductor to finish its step, checkpoint and end.

@@ -156,6 +156,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return match error {
             DeviceError::OutOfMemory { .. } => Some("pass a smaller --batch".into()),
             DeviceError::Threads { .. } => Some("pass fewer --threads".into()),
+            DeviceError::TooWide { .. } => {
+                Some("take fewer kernels, or pass --device cpu".into())
+            }
             DeviceError::TooLong { most, .. } => Some(format!("pass --batch {most} or less")),
             DeviceError::Silent { .. } | DeviceError::Failed { .. } => {
                 Some("see what `nvidia-smi` says of the GPU".into())

@@ -131,9 +131,7 @@ impl<M: Memory> Trainer<M> {
         let bytes =
             slot_bytes(self.feed_config.batch, self.feed_config.crop, self.feed_config.element);
         let slots = self.towers.slots(Feed::<M>::slots(BATCHES_IN_FLIGHT), bytes)?;
-        for remark in self.towers.remarks()? {
-            self.events.send(Event::Note(remark));
-        }
+        self.events.notes(self.towers.remarks()?);
         let left = self.steps.saturating_sub(self.step);
         let source = Arc::clone(&self.plan.source);
         let feed = feed.insert(Feed::train(source, &self.feed_config, slots, self.step, left)?);
@@ -350,6 +348,7 @@ impl<M: Memory> Trainer<M> {
         {
             return Ok(path.clone());
         }
+        self.events.notes(self.towers.remarks()?);
         let tensors = self.towers.tensors()?;
         Diverged::weights(&tensors, self.step, self.rate())?;
         let checkpoint = Checkpoint {

@@ -161,6 +161,7 @@ fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
         ("two", ["--gpus", "0,1"], &[]),
         ("cuda", ["--device", "cuda"], &[]),
         ("staged", ["--gpus", "0,1"], &[("PEERS", "0")]),
+        ("refused", ["--gpus", "0,1"], &[("PEERS", "2")]), // when one is opened for the other
         ("pageable", ["--gpus", "1,0"], &[("PIN_BYTES_MAX", "30000")]),
     ] {
         let output = succeeds(emulator.on(&mut tiny(&bench, out, &flags), settings));
@@ -169,7 +170,7 @@ fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
         let wanted = match out {
             "one" => "Emulated GPU 0",
             "shared" => "copies on one GPU",
-            "staged" => "do not reach one another",
+            "staged" | "refused" => "do not reach one another",
             "pageable" => "batches lie in pageable memory",
             _ => "peer copies",
         };

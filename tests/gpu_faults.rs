@@ -30,16 +30,19 @@ fn what_is_missing_is_said_and_what_to_do() {
 fn a_lost_gpu_a_hanging_one_and_one_without_memory_cost_no_checkpoint() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
-    let (hang, patient) = (("STICK", "1:500"), &["--patience", "2"][..]);
-    for (out, settings, flags, says) in [
-        ("lost", &[("LOSE", "1:500")][..], &[][..], "CUDA_ERROR_DEVICE_UNAVAILABLE"),
-        ("hangs", &[hang], patient, "waited 2 s in "),
-        ("hangs-pageable", &[hang, ("PIN_BYTES_MAX", "30000")], patient, "waited 2 s in "),
+    let hang = ("STICK", "1:500");
+    for (out, gpus, settings) in [
+        ("lost", "0,1", &[("LOSE", "1:500")][..]),
+        ("lost-shared", "0,0", &[("LOSE", "0:500")]),
+        ("hangs", "0,1", &[hang]),
+        ("hangs-staged", "0,1", &[hang, ("PEERS", "0")]),
+        ("hangs-pageable", "0,1", &[hang, ("PIN_BYTES_MAX", "30000")]),
     ] {
-        let flags = [&["--gpus", "0,1"], flags].concat();
-        let mut command = tiny(&bench, out, &flags);
+        let lost = out.starts_with("lost");
+        let says = if lost { "CUDA_ERROR_DEVICE_UNAVAILABLE" } else { "waited 2 s in " };
+        let mut command = tiny(&bench, out, &["--gpus", gpus, "--patience", "2"]);
         let text = fails(emulator.on(&mut command, settings), 1, &[says]);
-        if out != "lost" {
+        if !lost {
             // Either the GPU that hangs or the one that needs something of it.
             let own = "tower 1 waited 2 s in ";
             let others = ["activations at layer", "gradients at layer"];
@@ -96,6 +99,21 @@ fn a_gpu_that_has_less_room_than_it_says_is_told_and_which_batch_fits() {
         !bench.path("full").join("checkpoints").exists()
             || checkpoints(&bench.path("full")).is_empty()
     );
+}
+
+#[test]
+fn a_layer_that_is_wider_than_gpus_normalise_is_refused_before_the_first_step() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let recipe = std::fs::read_to_string(bench.path("tiny.toml")).expect("a recipe");
+    let wide = recipe.replacen("kernels = 8", "kernels = 1040", 1);
+    std::fs::write(bench.path("tiny.toml"), wide).expect("room");
+    let says = [
+        "its kernels normalise over 512 channels at most, and a layer has 1040",
+        "hint: take fewer kernels, or pass --device cpu",
+    ];
+    fails(emulator.on(&mut tiny(&bench, "wide", &["--gpus", "0"]), &[]), 1, &says);
+    succeeds(&mut tiny(&bench, "wide", &["--device", "cpu", "--steps", "1"]));
 }
 
 #[test]

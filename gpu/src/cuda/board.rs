@@ -23,13 +23,10 @@ use super::{
 };
 use crate::{
     device::{Demand, DeviceError, Progress},
-    ops::conv::Conv,
+    ops::{conv::Conv, finish::cuda::LRN_CHANNELS_MAX},
 };
 use cudarc::driver::DriverError;
-use std::{
-    cell::{Cell, RefCell},
-    sync::Arc,
-};
+use std::{cell::RefCell, sync::Arc};
 
 /// Batches on their way: one in work, and one that is asked for meanwhile.
 pub(super) const BATCHES: usize = 1 + 1;
@@ -63,8 +60,6 @@ pub struct Cuda {
     pub(super) unpacked: u64,
     /// Of the newest parcels.
     pub(super) arrivals: Vec<Event>,
-    /// Some batches lie where the driver may have whoever asks for their copy wait until it is made.
-    pub(super) pageable: Cell<bool>,
     remarks: RefCell<Vec<String>>,
 }
 
@@ -78,6 +73,15 @@ pub(super) struct Rooms {
     pub(super) first: Option<Conv>,
     pub(super) rows: usize,
     pub(super) classes: usize,
+}
+
+impl Drop for Cuda {
+    /// Kernels and copies that are under way use what is about to be freed. A GPU that does not end them is given up.
+    fn drop(&mut self) {
+        if self.context.bind().is_ok() {
+            let _ = self.queues.synchronize(); // who asked for them is gone
+        }
+    }
 }
 
 impl Cuda {
@@ -127,7 +131,6 @@ impl Cuda {
             timeline: None,
             unpacked: 0,
             arrivals,
-            pageable: Cell::default(),
             remarks: RefCell::default(),
         })
     }
@@ -137,10 +140,11 @@ impl Cuda {
     /// # Panics
     /// If they are tf32 and the GPU is older than [`TF32_FROM`](super::numbers::TF32_FROM).
     #[must_use]
-    pub fn keeping(self, numbers: Numbers) -> Self {
+    pub fn keeping(mut self, numbers: Numbers) -> Self {
         let capable = numbers != Numbers::Tf32 || self.gpu.capability >= numbers::TF32_FROM;
         assert!(capable, "{} has no tf32", self.gpu.name);
-        Self { numbers, ..self }
+        self.numbers = numbers;
+        self
     }
 
     /// The GPU.
@@ -199,7 +203,6 @@ impl Cuda {
     pub(super) fn pin(&self, bytes: usize) -> Result<Pinned, DeviceError> {
         let (slot, refused) = Pinned::or_pageable(&self.context, bytes)?;
         if let Some(refused) = refused {
-            self.pageable.set(true);
             self.remark(pageable(&refused, bytes));
         }
         Ok(slot)
@@ -212,6 +215,15 @@ impl Cuda {
                 device: self.context.name().into(),
                 batch,
                 most,
+            });
+        }
+        let normalised = demand.finishes.iter().filter(|op| op.lrn.is_some());
+        let widest = normalised.map(|op| op.channels).max().unwrap_or(0);
+        if widest > LRN_CHANNELS_MAX {
+            return Err(DeviceError::TooWide {
+                device: self.context.name().into(),
+                channels: widest,
+                most: LRN_CHANNELS_MAX,
             });
         }
         let batch = || Batch::new(&self.context, demand.batch);
@@ -296,6 +308,12 @@ impl Cuda {
             Some(timeline) => timeline.span("compute", &queues.compute, first, launches),
             None => launches(),
         };
+        if let Some(why) = self.graphs.refused() {
+            let name = self.context.name();
+            self.remark(format!(
+                "{name} takes no graph of launches, which take longer one by one: {why}"
+            ));
+        }
         match launched {
             Ok(()) => {}
             Err(Refused::Driver(error)) => drop(self.keep(doing, Err::<(), _>(error))),

@@ -6,7 +6,7 @@ use super::{
     buffer::Buffer,
     launch::Launch,
     layout,
-    libraries::{self, Product},
+    libraries::Product,
     memory::{Memory, Pinned},
     numbers::Numbers,
     parcel::Parcel,
@@ -146,7 +146,7 @@ impl Device for Cuda {
     fn reserved_bytes(&self, demand: &Demand) -> usize {
         workspace_bytes(self.numbers, demand)
             + FeedBytes::of(self.numbers, demand).sum()
-            + libraries::room_bytes(demand)
+            + self.libraries.room_bytes(demand)
     }
 
     fn begin(&mut self, pictures: &Pictures, labels: &[u32], step: Step) {

@@ -59,6 +59,10 @@ impl Makers<'_> {
 pub(super) struct Graphs {
     pending: Vec<Work>,
     runs: Vec<Run>,
+    /// Why the first run that is no graph is none, until it is told.
+    refused: Option<String>,
+    /// Whether any was refused.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +88,11 @@ impl Graphs {
         self.pending.first().map(Work::name)
     }
 
+    /// Why the first run that was not taken as a graph was not, once.
+    pub(super) fn refused(&mut self) -> Option<String> {
+        self.refused.take()
+    }
+
     /// Forgets what was not launched.
     pub(super) fn clear(&mut self) {
         self.pending.clear();
@@ -93,14 +102,22 @@ impl Graphs {
     pub(super) fn flush(
         &mut self, makers: &mut Makers<'_>, stream: &Stream, context: &Arc<Context>,
     ) -> Result<(), (&'static str, Refused)> {
-        let Self { pending, runs } = self;
+        let Self { pending, runs, refused, told } = self;
         let known = runs.iter().position(|run| run.launches == *pending);
         if known.is_none() && pending.len() >= LAUNCHES_MIN && runs.len() < RUNS_MAX {
             runs.push(Run { launches: pending.clone(), graph: None });
         }
         let graph = known.and_then(|at| {
             let run = &mut runs[at];
-            let capture = || Graph::capture(pending, makers, stream, context);
+            let capture = || {
+                let graph = Graph::capture(pending, makers, stream, context);
+                graph.inspect_err(|error| {
+                    if !*told {
+                        (*refused, *told) =
+                            (Some(format!("{}: {error}", pending[0].name())), true);
+                    }
+                })
+            };
             run.graph.get_or_insert_with(capture).as_ref().ok()
         });
         let launched = match graph {
@@ -138,14 +155,21 @@ impl Graph {
         let captured = launches.iter().try_for_each(|work| makers.make(stream, work));
         // SAFETY: as above; a capture that has begun is ended in any case.
         let graph = unsafe { result::stream::end_capture(stream.handle()) };
+        let handle = match (&captured, &graph) {
+            // SAFETY: the graph was just captured, and is destroyed once it is taken in.
+            (Ok(()), Ok(graph)) => Some(unsafe {
+                result::graph::instantiate(*graph, sys::CUgraphInstantiate_flags(0))
+            }),
+            _ => None,
+        };
+        if let Ok(graph) = graph {
+            // SAFETY: as above.
+            unsafe { result::graph::destroy(graph) }?;
+        }
         captured?;
-        let graph = graph?;
-        let flags = sys::CUgraphInstantiate_flags(0);
-        // SAFETY: the graph was just captured, and is destroyed once it is taken in.
-        let handle = unsafe { result::graph::instantiate(graph, flags) };
-        // SAFETY: as above.
-        unsafe { result::graph::destroy(graph) }?;
-        Ok(Self { context: Arc::clone(context), handle: handle? })
+        graph?;
+        let handle = handle.expect("captured, and there")?;
+        Ok(Self { context: Arc::clone(context), handle })
     }
 
     fn launch(&self, stream: &Stream) -> Result<(), DriverError> {

@@ -4,7 +4,7 @@
 use super::{
     board::Cuda,
     context::{Event, Stream},
-    memory::{Memory, Pinned},
+    memory::Memory,
 };
 use crate::device::DeviceError;
 use cudarc::driver::{DriverError, result};
@@ -46,13 +46,14 @@ impl Cuda {
         Ok(f64::from(ms.unwrap_or(0.0)) * 1e-3)
     }
 
-    /// Seconds to copy `bytes`, whole words, of pinned memory to the GPU, and back.
+    /// Seconds to copy `bytes`, whole words, of pinned memory to the GPU, and back; of pageable memory, where a remark says
+    /// so.
     ///
     /// # Errors
     /// If there is no memory left, the GPU fails, or what comes back is not what was sent.
     pub fn copy_seconds(&mut self, bytes: usize) -> Result<[f64; 2], DeviceError> {
         let memory = Memory::filled(&self.context, bytes, 0)?;
-        let mut host = Pinned::new(&self.context, bytes)?;
+        let mut host = self.pin(bytes)?;
         // Each word tells its place, and none is zero.
         let words: &mut [u32] = bytemuck::cast_slice_mut(&mut host);
         words.iter_mut().zip(1..).for_each(|(word, place)| *word = place);

@@ -11,7 +11,10 @@ use memmap2::MmapMut;
 use std::{
     ops::{Deref, DerefMut},
     slice,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// Memory of a GPU, with whatever was in it.
@@ -95,6 +98,15 @@ pub fn pin_limit_bytes() -> Option<u64> {
     None
 }
 
+/// Whether batches lie where the driver may have whoever asks for their copy wait until it is made: of all GPUs of this
+/// process, which read what any of them provided.
+pub(super) fn some_lie_pageable() -> bool {
+    PAGEABLE.load(Relaxed) // it orders nothing else
+}
+
+/// Whether [`Pinned::or_pageable`] was refused.
+static PAGEABLE: AtomicBool = AtomicBool::new(false);
+
 /// What the user should know of batches of `bytes` that could not be pinned.
 pub(super) fn pageable(refused: &DeviceError, bytes: usize) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -150,6 +162,7 @@ impl Pinned {
                     counted: None,
                 };
                 let memory = MmapMut::map_anon(bytes.max(1)).map_err(no_room)?;
+                PAGEABLE.store(true, Relaxed);
                 Ok((Self(Kind::Pageable(memory)), Some(refused)))
             }
         }

@@ -4,6 +4,7 @@ use super::{
     batch::Batch,
     board::{ARRIVALS, BATCHES, Cuda},
     launch::{Ptr, StepParams},
+    memory::some_lie_pageable,
     numbers::Numbers,
 };
 use crate::{
@@ -17,7 +18,7 @@ impl Cuda {
     /// Whether a copy of pictures keeps nobody waiting: the driver may do so until the room for pageable ones is
     /// free, which a GPU that hangs would never let it be.
     pub(super) fn may_copy_pictures(&mut self) -> bool {
-        if !self.pageable.get() || self.has_failed() {
+        if !some_lie_pageable() || self.has_failed() {
             return true;
         }
         self.flush();

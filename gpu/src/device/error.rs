@@ -57,6 +57,18 @@ pub enum DeviceError {
         /// As many as it may have.
         most: usize,
     },
+    /// A layer is wider than a device's kernels normalise.
+    #[error(
+        "{device}: its kernels normalise over {most} channels at most, and a layer has {channels}"
+    )]
+    TooWide {
+        /// The device's name.
+        device: String,
+        /// Those of the layer.
+        channels: usize,
+        /// As many as it may have.
+        most: usize,
+    },
     /// There is no such device.
     #[error(transparent)]
     Unusable(Unusable),

@@ -1,5 +1,6 @@
 //! How long `alexnet doctor` takes at most.
 
+use gpu::cuda::Setup;
 use std::time::{Duration, Instant};
 
 /// That a GPU is waited for, however little time there is.
@@ -20,6 +21,12 @@ impl Budget {
     /// What is left, but for a GPU that is slow and sound some seconds at least.
     pub(super) fn left(&self) -> Duration {
         self.limit.saturating_sub(self.spent()).max(LEAST)
+    }
+
+    /// As the environment says; a GPU that says nothing is given up when there is no time left.
+    pub(super) fn setup(&self) -> Setup {
+        let environment = Setup::of_environment();
+        Setup { patience: environment.patience.min(self.left()), ..environment }
     }
 
     pub(super) fn spent(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! What copies to, from and between GPUs take, and whether what comes is what was sent.
 
 use super::report::CopyLine;
-use crate::render::Hint;
+use crate::{log::remark, render::Hint};
 use anyhow::Result;
 use gpu::{cuda::Cuda, device::Device as _};
 use std::time::Instant;
@@ -19,12 +19,14 @@ pub(super) fn measure(gpus: &mut [Cuda]) -> Result<Vec<CopyLine>> {
     for gpu in &mut *gpus {
         let index = gpu.gpu().index;
         let [to, from] = gpu.copy_seconds(BYTES)?;
+        gpu.remarks().iter().for_each(|text| remark(text)); // of memory that is not pinned
         lines.push(CopyLine::new(format!("host -> gpu {index}"), BYTES, to));
         lines.push(CopyLine::new(format!("gpu {index} -> host"), BYTES, from));
     }
     if let [a, b] = gpus {
         lines.push(parcels(a, b)?);
         lines.push(parcels(b, a)?);
+        lines.push(both_ways(a, b)?);
     }
     Ok(lines)
 }
@@ -59,6 +61,40 @@ fn parcels(from: &mut Cuda, to: &mut Cuda) -> Result<CopyLine> {
     from.progress()?;
     to.progress()?;
     Ok(CopyLine::new(way, BYTES, seconds))
+}
+
+/// The same in both directions at once, as towers exchange them.
+fn both_ways(a: &mut Cuda, b: &mut Cuda) -> Result<CopyLine> {
+    let len = BYTES / a.activation_bytes();
+    let mut there = Cuda::parcels(a, b, UNDER_WAY, len)?;
+    let mut back = Cuda::parcels(b, a, UNDER_WAY, len)?;
+    let [from_a, mut to_a] = [a.activations(len)?, a.activations(len)?];
+    let [from_b, mut to_b] = [b.activations(len)?, b.activations(len)?];
+    let mut cross = |count: usize| -> Result<f64> {
+        let start = Instant::now();
+        for i in 0..count {
+            let [there, back] =
+                [&mut there, &mut back].map(|parcels| &mut parcels[i % UNDER_WAY]);
+            a.pack(&from_a, len, there);
+            b.pack(&from_b, len, back);
+            b.unpack(there, len, &mut to_b);
+            a.unpack(back, len, &mut to_a);
+        }
+        let mut one = [0.0];
+        a.download(&to_a, &mut one);
+        b.download(&to_b, &mut one);
+        a.progress()?;
+        b.progress()?;
+        Ok(start.elapsed().as_secs_f64() / count as f64)
+    };
+    cross(UNDER_WAY)?; // the first ones find clocks asleep
+    let seconds = cross(PARCELS)?;
+    let indices = [&*a, b].map(|gpu| gpu.gpu().index);
+    for gpu in [a, b] {
+        gpu.remarks(); // as above
+    }
+    let way = format!("gpu {} <-> gpu {}, both at once", indices[0], indices[1]);
+    Ok(CopyLine::new(way, 2 * BYTES, seconds))
 }
 
 /// `len` numbers that tell their place, from `first` on: no two are alike, and none is zero.

@@ -66,7 +66,7 @@ struct Trial<'a> {
     wanted: Vec<Vec<f32>>,
 }
 
-/// Tries each op that the first of as many devices as towers is asked for, of products of `numbers`: by every way on
+/// Tries each op that the first of the devices is asked for, of products of `numbers`: by every way on
 /// the first of the GPUs `indices`, and on the others by our own kernels and by libraries.
 pub(super) fn check(
     (found, indices): (&Found, &[usize]), numbers: Numbers, net: &Net, batch: usize,
@@ -75,7 +75,7 @@ pub(super) fn check(
     let mut ways = ways(found, indices, numbers, budget, report)?;
     let mut cpu = Cpu::new("doctor", cores())?;
     let pool = Pool::new("operands", cores(), Level::widest())?;
-    for tried in &ops(net) {
+    for tried in &ops(net, indices.len()) {
         if !budget.has(LEFT) {
             report.skipped.push(format!("{}: {}", numbers.name(), tried.name));
             continue;
@@ -102,17 +102,11 @@ fn further(indices: &[usize]) -> BTreeSet<usize> {
     indices.iter().copied().filter(|index| *index != indices[0]).collect()
 }
 
-/// As the environment says; a GPU that says nothing is given up when there is no time left.
-fn setup(budget: &Budget) -> Setup {
-    let environment = Setup::of_environment();
-    Setup { patience: environment.patience.min(budget.left()), ..environment }
-}
-
 /// On the first GPU our own kernels, those that are PTX, and libraries; on further ones the first and the last.
 fn ways(
     found: &Found, indices: &[usize], numbers: Numbers, budget: &Budget, report: &mut Report,
 ) -> Result<Vec<Way>> {
-    let environment = setup(budget);
+    let environment = budget.setup();
     let own = Setup { libraries: false, ..environment };
     let open =
         |index, setup| Cuda::open_with(found, index, setup).map(|gpu| gpu.keeping(numbers));

@@ -22,7 +22,7 @@ use super::{batch_recipe, bench::CLASSES, pinned::PinnedLine, say};
 use crate::{
     cli::{ComputeArgs, DeviceKind, DoctorArgs},
     config::{Config, Dtype},
-    devices::{Choice, Devices},
+    devices::{Choice, Devices, check_count},
     log::remark,
     model::Net,
     render::{Done, Hint},
@@ -43,6 +43,9 @@ const TOWERS: f64 = 0.15;
 /// If there is no GPU to compute on, one that computes something else than the CPU, or no time to try everything.
 pub fn run(args: &DoctorArgs) -> Result<Done> {
     let config = batch_recipe(&args.recipe, "two-tower-2012")?;
+    if !args.gpus.is_empty() {
+        check_count(&args.gpus, None, config.towers)?; // with no driver, too
+    }
     let budget = Budget::of_seconds(args.seconds);
     let mut report = Report::default();
     let found = probe();
@@ -109,11 +112,11 @@ fn examine(
         remark(&format!("{}, batch {batch}, {}: layers", config.name, numbers.name()));
         layers::check((found, indices), numbers, &net, batch, budget, report)?;
         let gpu = &found.gpus[indices[0]];
-        report.speeds.extend(Speeds::of(gpu, numbers, &report.layers, batch, config.towers));
+        report.speeds.extend(Speeds::of(gpu, numbers, &report.layers, batch, indices.len()));
     }
     if budget.has(COPIES) {
         remark("copies");
-        let Devices::Cuda(mut gpus) = choice.open(Dtype::F32)? else {
+        let Devices::Cuda(mut gpus) = choice.open_with(Dtype::F32, budget.setup())? else {
             unreachable!("GPUs were asked for");
         };
         report.copies = copies::measure(&mut gpus)?;

@@ -1,11 +1,12 @@
 //! Images a second by layer and in all, beside what the GPU's multiply-adds and its memory allow.
 
 use super::report::LayerLine;
+use crate::render::counted;
 use gpu::cuda::{Numbers, probe::Gpu};
 use serde::Serialize;
 use std::fmt;
 
-/// A layer's share of a training step on one of as many GPUs as towers.
+/// A layer's share of a training step on one of the GPUs.
 #[derive(Debug, Serialize)]
 pub(super) struct SpeedLine {
     layer: String,
@@ -22,7 +23,7 @@ pub(super) struct Speeds {
     /// What products multiply.
     dtype: &'static str,
     batch: usize,
-    towers: usize,
+    devices: usize,
     /// Where the bounds' peaks are from.
     peaks: &'static str,
     lines: Vec<SpeedLine>,
@@ -31,7 +32,7 @@ pub(super) struct Speeds {
 impl Speeds {
     /// Those of `lines` that tell of this GPU and these numbers, of which the first way is our kernels.
     pub(super) fn of(
-        gpu: &Gpu, numbers: Numbers, lines: &[LayerLine], batch: usize, towers: usize,
+        gpu: &Gpu, numbers: Numbers, lines: &[LayerLine], batch: usize, devices: usize,
     ) -> Option<Self> {
         let dtype = numbers.name();
         let lines = lines.iter().filter(|line| line.gpu == gpu.index && line.dtype == dtype);
@@ -57,18 +58,21 @@ impl Speeds {
             }
         }
         let peaks = if gpu.data_sheet().is_some() { "data sheet" } else { "its clocks" };
-        Some(Self { dtype, batch, towers, peaks, lines: speeds })
+        Some(Self { dtype, batch, devices, peaks, lines: speeds })
     }
 }
 
 impl fmt::Display for Speeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dtype, batch, towers, peaks, lines } = self;
+        let Self { dtype, batch, devices, peaks, lines } = self;
         let rate = |ms: f64| *batch as f64 / ms * 1e3;
         writeln!(
             f,
-            "{dtype}: a step on one of {towers} GPUs, without the exchange, images/s{:>14} {:>12} {:>12}",
-            "own kernels", "libraries", "bound"
+            "{dtype}: a step on one of {}, without the exchange, images/s{:>14} {:>12} {:>12}",
+            counted(*devices, "GPU"),
+            "own kernels",
+            "libraries",
+            "bound"
         )?;
         let (mut all, mut by_libraries, mut bound) = (0.0, 0.0, 0.0);
         let mut write = |name: &str, own: f64, libraries: f64, bound: f64| {

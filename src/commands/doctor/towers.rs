@@ -117,7 +117,8 @@ pub(super) fn compare(
     let steps = u64::from(steps);
     let on = |gpus: &[usize]| {
         let choice = Choice::Cuda { found: found.clone(), gpus: gpus.to_vec() };
-        let Devices::Cuda(opened) = choice.open(config.train.dtype)? else {
+        let Devices::Cuda(opened) = choice.open_with(config.train.dtype, budget.setup())?
+        else {
             unreachable!("GPUs were asked for")
         };
         train(opened, config, steps, budget)

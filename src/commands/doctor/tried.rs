@@ -18,9 +18,9 @@ pub(super) struct Tried {
     pub(super) task: Task,
 }
 
-/// Those that the first of as many devices as towers is asked for, layer by layer; then what not every step has.
-pub(super) fn ops(net: &Net) -> Vec<Tried> {
-    let part = |i| Part::of_device(i, net.towers, net.towers);
+/// Those that the first of `devices` is asked for, layer by layer; then what not every step has.
+pub(super) fn ops(net: &Net, devices: usize) -> Vec<Tried> {
+    let part = |i| Part::of_device(i, devices, net.towers);
     let mut ops = vec![];
     let (mut pixels, mut widest, mut units) = (1, 0, 0);
     for (number, layer) in net.layers.iter().enumerate() {
@@ -29,7 +29,7 @@ pub(super) fn ops(net: &Net) -> Vec<Tried> {
             ops.push(Tried { layer, name, task });
         };
         let finish = layer.finish(part(0), &net.lrn);
-        let sources = if layer.reads_peers() { net.towers } else { 1 };
+        let sources = if layer.reads_peers() { devices } else { 1 };
         for source in 0..sources {
             let of = if source > 0 { format!(" of tower {source}") } else { String::new() };
             let op = layer.op(part(0), part(source));
@@ -65,7 +65,8 @@ pub(super) fn ops(net: &Net) -> Vec<Tried> {
             units = finish.channels;
             let (rate, seed, step) = (layer.dropout, 2012, STEP.step);
             let layer = number as u32;
-            let op = Dropout { rate, units, first_unit: units, seed, layer, step };
+            let first_unit = if devices > 1 { units } else { 0 }; // those of the second
+            let op = Dropout { rate, units, first_unit, seed, layer, step };
             add("dropout", Task::Dropout { op });
         }
         if layer.conv.is_some() {
@@ -101,15 +102,15 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn of_2012() -> (Net, Vec<Tried>) {
+    fn of_2012(devices: usize) -> (Net, Vec<Tried>) {
         let net = Net::new(&Config::load("two-tower-2012", None).expect("a preset"), 1000);
-        let ops = ops(&net);
+        let ops = ops(&net, devices);
         (net, ops)
     }
 
     #[test]
     fn every_layer_is_tried_in_every_pass() {
-        let (net, ops) = of_2012();
+        let (net, ops) = of_2012(2);
         // Three passes of each source, less the pictures' gradient.
         let products = 3 * net.layers.len() - 1
             + 3 * net.layers.iter().filter(|layer| layer.reads_peers()).count();
@@ -119,9 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn one_device_has_all_channels_in_groups_and_one_source() {
+        let ops = of_2012(1).1;
+        let conv = |name: &str| {
+            ops.iter().find_map(|tried| match tried.task {
+                Task::Conv { op, .. } if tried.name == name => {
+                    Some((op.channels, op.kernels, op.groups))
+                }
+                _ => None,
+            })
+        };
+        assert_eq!(conv("conv2 forward"), Some((96, 256, 2)));
+        assert_eq!(conv("conv3 forward"), Some((256, 384, 1)));
+        assert!(ops.iter().all(|tried| !tried.name.contains(" of tower ")));
+    }
+
+    #[test]
     fn products_end_as_those_of_a_run() {
         let (none, relu) = (Activation::None, Activation::Relu);
-        let ends: Vec<_> = (of_2012().1.iter())
+        let ends: Vec<_> = (of_2012(2).1.iter())
             .filter(|tried| tried.name.contains(" forward"))
             .filter_map(|tried| match tried.task {
                 Task::Conv { end, .. } | Task::Linear { end, .. } => {

@@ -142,7 +142,7 @@ api! {
 
     fn cuCtxEnablePeerAccess(peer: *const Context, _flags: c_uint) {
         let (context, peer) = (current()?, &*peer);
-        if !settings().peers {
+        if !settings().peers_open {
             return Err(PEER_ACCESS_UNSUPPORTED);
         }
         if context.open(peer.device) { Ok(()) } else { Err(PEER_ACCESS_ALREADY_ENABLED) }

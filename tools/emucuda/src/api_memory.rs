@@ -6,7 +6,7 @@ use crate::{
     memory::{Place, allocate, free, place},
     settings::settings,
     status::{Done, INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, tell},
-    stream::Stream,
+    stream::{Stream, not_captured},
 };
 use std::{
     ffi::{c_uint, c_void},
@@ -76,6 +76,7 @@ unsafe fn copy_later(stream: &Stream, to: usize, from: usize, bytes: usize) {
 
 api! {
     fn cuMemAlloc_v2(first: *mut usize, bytes: usize) {
+        not_captured()?;
         let number = ALLOCATIONS.fetch_add(1, SeqCst);
         if settings().full.is_some_and(|full| number >= full) {
             return Err(OUT_OF_MEMORY);
@@ -85,6 +86,7 @@ api! {
     }
 
     fn cuMemFree_v2(first: usize) {
+        not_captured()?;
         current()?.synchronize()?;
         free(first)
     }
@@ -104,6 +106,7 @@ api! {
     }
 
     fn cuMemsetD8_v2(first: usize, value: u8, bytes: usize) {
+        not_captured()?;
         let context = current()?;
         within(context, first, bytes)?;
         // Other streams do not wait for it, nor does who asks.

@@ -3,10 +3,13 @@
 use crate::{
     api_device::api,
     context::current,
-    status::NOT_READY,
+    status::{INVALID_HANDLE, NOT_READY},
     stream::{Event, Stream},
 };
 use std::ffi::c_uint;
+
+/// `CU_EVENT_DISABLE_TIMING`.
+const DISABLE_TIMING: c_uint = 2;
 
 api! {
     fn cuStreamCreate(stream: *mut *const Stream, _flags: c_uint) {
@@ -33,8 +36,8 @@ api! {
         (*stream).wait(&*event)
     }
 
-    fn cuEventCreate(event: *mut *const Event, _flags: c_uint) {
-        *event = Box::leak(Box::new(Event::new(current()?.device)));
+    fn cuEventCreate(event: *mut *const Event, flags: c_uint) {
+        *event = Box::leak(Box::new(Event::new(current()?.device, flags & DISABLE_TIMING == 0)));
         Ok(())
     }
 
@@ -58,6 +61,9 @@ api! {
     }
 
     fn cuEventElapsedTime(milliseconds: *mut f32, start: *const Event, end: *const Event) {
+        if ![start, end].into_iter().all(|event| (*event).tells_time()) {
+            return Err(INVALID_HANDLE);
+        }
         let start = (*start).at().ok_or(NOT_READY)?;
         let end = (*end).at().ok_or(NOT_READY)?;
         let seconds = if end >= start {

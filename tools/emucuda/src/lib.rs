@@ -15,7 +15,7 @@
 //! | `EMUCUDA_MEMORY_MIB` | memory of each | 2048 |
 //! | `EMUCUDA_DRIVER` | what `cuDriverGetVersion` says | 12090 |
 //! | `EMUCUDA_CAPABILITY` | compute capability | 8.0 |
-//! | `EMUCUDA_PEERS` | 0: GPUs do not reach one another | 1 |
+//! | `EMUCUDA_PEERS` | 0: GPUs do not reach one another; 2: they say so, and refuse | 1 |
 //! | `EMUCUDA_PIN_BYTES_MAX` | longest host memory that can be pinned | any |
 //! | `EMUCUDA_JITTER_US` | longest delay before whatever a stream does | 200 |
 //! | `EMUCUDA_SEED` | of the delays | 1 |

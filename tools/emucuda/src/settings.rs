@@ -9,7 +9,10 @@ pub(crate) struct Settings {
     pub(crate) memory_bytes: usize,
     pub(crate) driver: i32,
     pub(crate) capability: (i32, i32),
+    /// Whether GPUs say that they reach one another.
     pub(crate) peers: bool,
+    /// Whether they then do.
+    pub(crate) peers_open: bool,
     pub(crate) pin_bytes_max: usize,
     pub(crate) jitter_us: u64,
     pub(crate) seed: u64,
@@ -53,6 +56,7 @@ impl Settings {
             driver: number("DRIVER", 12_090) as i32,
             capability: (major, minor),
             peers: number("PEERS", 1) != 0,
+            peers_open: number("PEERS", 1) == 1,
             pin_bytes_max: number("PIN_BYTES_MAX", u64::MAX) as usize,
             jitter_us: number("JITTER_US", 200),
             seed: number("SEED", 1),
@@ -97,6 +101,6 @@ mod tests {
         assert_eq!((some.fault("data"), some.fault("gemm")), (Some("wrong"), None));
         assert_eq!(some.capability, (6, 1));
         assert_eq!((some.lose, some.drop_waits), (Some((1, 250)), Some((1, 0))));
-        assert!(!some.peers && some.pin_bytes_max == usize::MAX);
+        assert!(!some.peers && !some.peers_open && some.pin_bytes_max == usize::MAX);
     }
 }

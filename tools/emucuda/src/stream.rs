@@ -9,6 +9,7 @@ use crate::{
     },
 };
 use std::{
+    cell::Cell,
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -83,8 +84,20 @@ impl fmt::Debug for Stream {
 #[derive(Debug)]
 pub(crate) struct Event {
     device: usize,
+    /// Made with timing.
+    timed: bool,
     /// What was recorded last, and the stream's number.
     last: Mutex<Option<(Arc<Flag>, usize)>>,
+}
+
+thread_local! {
+    /// Whether this thread captures on any stream.
+    static CAPTURING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Refuses what a thread may not ask for while it captures.
+pub(crate) fn not_captured() -> Done {
+    if CAPTURING.get() { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
 }
 
 impl Stream {
@@ -138,11 +151,13 @@ impl Stream {
             return Err(INVALID_VALUE);
         }
         *captured = Some(vec![]);
+        CAPTURING.set(true);
         Ok(())
     }
 
     /// What was captured.
     pub(crate) fn end_capture(&self) -> Result<Vec<Op>, Status> {
+        CAPTURING.set(false);
         lock(&self.captured).take().ok_or(INVALID_VALUE)
     }
 
@@ -217,8 +232,13 @@ impl Stream {
 
 impl Event {
     /// One of a GPU, which was never recorded.
-    pub(crate) fn new(device: usize) -> Self {
-        Self { device, last: Mutex::new(None) }
+    pub(crate) fn new(device: usize, timed: bool) -> Self {
+        Self { device, timed, last: Mutex::new(None) }
+    }
+
+    /// Whether it was recorded and tells when it happened.
+    pub(crate) fn tells_time(&self) -> bool {
+        self.timed && lock(&self.last).is_some()
     }
 
     /// Whether it has happened; one that was never recorded has.

@@ -9,13 +9,13 @@ mod table;
 mod tools;
 
 use crate::step;
-use anyhow::{Context as _, Result, ensure};
-use lzma_rust2::{LzmaOptions, LzmaWriter};
+use anyhow::{Context as _, Result, bail, ensure};
+use lzma_rust2::{LzmaOptions, LzmaReader, LzmaWriter};
 use sha2::{Digest as _, Sha256};
 use std::{
     fmt::Write as _,
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -50,6 +50,8 @@ const WITH_TENSOR_CORES: u32 = 80;
 const DISASSEMBLED_FROM: u32 = 75;
 /// Times that the kernels are made before a table that differs is an error.
 const TRIES: u32 = 3;
+/// Memory that unpacking an image may take.
+const READER_KIB_MAX: u32 = 256 << 10;
 /// All images together, compressed.
 const IMAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -105,10 +107,10 @@ impl Source {
     }
 }
 
-/// What is made: images by file name, and two texts.
+/// What is made: images by file name, what the kernels of each architecture take, and what it was made of.
 struct Made {
     images: Vec<(String, Vec<u8>)>,
-    table: String,
+    columns: Vec<(u32, Rows)>,
     source: String,
 }
 
@@ -125,7 +127,7 @@ pub(crate) fn write() -> Result<()> {
         packed.write_all(image)?;
         fs::write(folder().join(format!("{name}.lzma")), packed.finish()?)?;
     }
-    fs::write(folder().join("table.txt"), made.table)?;
+    fs::write(folder().join("table.txt"), table::text(&made.columns)?)?;
     fs::write(folder().join("source.txt"), made.source + &image_hashes()?)?;
     let (count, bytes) = (made.images.len(), image_bytes()?);
     step::tell(&format!("--- kernels: {count} images, {} KiB in all", bytes >> 10));
@@ -193,7 +195,11 @@ pub(crate) fn check(required: bool) -> Result<()> {
             kept == made.source.clone() + &hashes,
             "gpu/kernels/source.txt: other tools: {again}"
         );
-        let Some(line) = table::first_difference(&table, &made.table) else {
+        let Some(line) = table::first_difference(&table, &table::text(&made.columns)?) else {
+            let kept = table::text(&of_kept_images(&tools, made.columns)?)?;
+            if let Some(line) = table::first_difference(&table, &kept) {
+                bail!("gpu/kernels: an image is not what table.txt says: {line}: {again}");
+            }
             let count = made.images.len();
             step::tell(&format!("--- kernels: {count} images as they should be"));
             break;
@@ -202,6 +208,20 @@ pub(crate) fn check(required: bool) -> Result<()> {
         step::tell(&format!("--- kernels: once more, NVRTC differs from time to time: {line}"));
     }
     Ok(())
+}
+
+/// The same with the instructions of the images that lie in the folder.
+fn of_kept_images(tools: &Tools, mut columns: Vec<(u32, Rows)>) -> Result<Vec<(u32, Rows)>> {
+    let scratch = tempfile::tempdir().context("a scratch folder")?;
+    for (architecture, rows) in columns.iter_mut().filter(|of| of.0 >= DISASSEMBLED_FROM) {
+        let name = Output::Cubin(*architecture).name();
+        let packed = fs::File::open(folder().join(format!("{name}.lzma")))?;
+        let mut reader = LzmaReader::new_mem_limit(packed, READER_KIB_MAX, None)?;
+        let cubin = scratch.path().join(&name);
+        io::copy(&mut reader, &mut fs::File::create(&cubin)?).with_context(|| name.clone())?;
+        table::count(&tools.disassemble(&cubin)?, rows).with_context(|| name.clone())?;
+    }
+    Ok(columns)
 }
 
 /// Compiles, assembles and counts.
@@ -221,11 +241,11 @@ fn make(tools: &Tools) -> Result<Made> {
         }
     }
     let mut source = String::new();
-    writeln!(source, "sha256 of the .cu and .cuh files: {}", source_hash()?)?;
+    writeln!(source, "sha256 of the .cu and .cuh files, script and flags: {}", source_hash()?)?;
     for package in tools::PACKAGES {
         writeln!(source, "{}: {}", package.purpose, package.name)?;
     }
-    Ok(Made { images, table: table::text(&columns)?, source })
+    Ok(Made { images, columns, source })
 }
 
 /// Does as many of these at a time as there are cores; their results, in order. After a failure, none is begun.
@@ -269,10 +289,13 @@ fn make_one(tools: &Tools, of: Output, ptx: &Path, scratch: &Path) -> Result<(Ve
     }
 }
 
-/// Of every kernel source: its path below gpu/src, and its text.
+/// Of every kernel source, its path below gpu/src and its text; of the script that compiles them, and the assembler's
+/// flags.
 fn source_hash() -> Result<String> {
     let root = step::root().join("gpu/src");
     let mut hash = Sha256::new();
+    hash.update(fs::read(folder().join("nvrtc.py"))?);
+    hash.update(tools::ASSEMBLER_FLAGS.join(" "));
     for path in sources(&root)? {
         let name = path.strip_prefix(&root).expect("below the root").to_string_lossy();
         let text = fs::read(&path).with_context(|| path.display().to_string())?;

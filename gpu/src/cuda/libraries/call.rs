@@ -1,12 +1,12 @@
 //! What is put on a stream beside kernels, as a value: the same in every step, as a launch is.
 
 use super::{Libraries, plan::Planned};
-use crate::cuda::{context::Stream, launch::Ptr};
+use crate::cuda::{context::Stream, launch::Ptr, probe::says};
 use cudarc::driver::{
     DriverError,
     sys::{self, CUmemorytype},
 };
-use std::ptr;
+use std::{fmt, ptr};
 
 /// A call of a library, or a copy that one needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +54,15 @@ pub(in crate::cuda) enum Refused {
     Driver(DriverError),
     /// A library's words.
     Library(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(error) => f.write_str(&says(*error)),
+            Self::Library(why) => f.write_str(why),
+        }
+    }
 }
 
 impl From<DriverError> for Refused {

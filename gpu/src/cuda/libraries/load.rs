@@ -100,8 +100,6 @@ pub(super) struct Loaded<F> {
     _file: File,
 }
 
-static LOADED_CUBLAS: OnceLock<Result<Loaded<cublas::Functions>, Absent>> = OnceLock::new();
-
 fn open(file: &'static str) -> Result<File, Absent> {
     // SAFETY: loads NVIDIA's library, whose initialisers are the system's own.
     let opened = unsafe { File::new(file) };
@@ -134,12 +132,8 @@ fn load_cudnn() -> Result<Loaded<cudnn::Functions>, Absent> {
 pub(super) fn cublas(
     driver: i32,
 ) -> Result<&'static Loaded<cublas::Functions>, &'static Absent> {
-    LOADED_CUBLAS.get_or_init(|| load_cublas(driver)).as_ref()
-}
-
-/// Whether it was loaded.
-pub(super) fn has_cublas() -> bool {
-    LOADED_CUBLAS.get().is_some_and(Result::is_ok)
+    static CUBLAS: OnceLock<Result<Loaded<cublas::Functions>, Absent>> = OnceLock::new();
+    CUBLAS.get_or_init(|| load_cublas(driver)).as_ref()
 }
 
 fn load_cublas(driver: i32) -> Result<Loaded<cublas::Functions>, Absent> {

@@ -37,7 +37,6 @@ use super::{
     launch::Ptr,
     memory::Memory,
     numbers::Numbers,
-    setup::Setup,
     tile::Tile,
 };
 use crate::{device::Demand, ops::conv};
@@ -101,6 +100,17 @@ impl Libraries {
         versions.iter().flat_map(|version| [", ", version]).collect()
     }
 
+    /// Bytes that they take for `demand`, at most, beside what they keep for themselves.
+    pub(super) fn room_bytes(&self, demand: &Demand) -> usize {
+        if !self.wanted {
+            return 0;
+        }
+        let convs = load::cudnn().is_ok() && !demand.convs.is_empty();
+        let of_convs = if convs { weights_bytes(demand) + WORKSPACE_BYTES_MAX } else { 0 };
+        let linears = load::cublas(self.driver).is_ok();
+        of_convs + if linears { cublas::WORKSPACE_BYTES } else { 0 }
+    }
+
     /// Opens those that were found; tells of those that were, and cannot be used.
     fn open(
         &mut self, context: &Arc<Context>, stream: &Stream, numbers: Numbers,
@@ -134,19 +144,6 @@ impl Libraries {
         }
         remarks
     }
-}
-
-/// Bytes that they take for `demand`, at most, if there are any.
-pub(super) fn room_bytes(demand: &Demand) -> usize {
-    if !Setup::of_environment().libraries {
-        return 0;
-    }
-    let convs = if load::cudnn().is_ok() && !demand.convs.is_empty() {
-        weights_bytes(demand) + WORKSPACE_BYTES_MAX
-    } else {
-        0
-    };
-    convs + if load::has_cublas() { cublas::WORKSPACE_BYTES } else { 0 }
 }
 
 /// Bytes of the weights that a convolution reads by themselves: those of pictures, packed, and one source's

@@ -13,8 +13,10 @@ use bytemuck::{Pod, Zeroable};
 
 /// Threads of a pixel, and pixels of a block: `PIXELS` of `finish.cu`.
 const BLOCK: [u32; 3] = [32, 8, 1];
-/// What a launch may have without being asked for more, in bytes.
-const SHARED_BYTES_MAX: usize = 48 << 10;
+/// Shared memory of a block for a channel, in bytes.
+const CHANNEL_BYTES: usize = 3 * BLOCK[1] as usize * size_of::<f32>();
+/// Channels that LRN goes over at most: a launch may have 48 KiB of shared memory without asking for more.
+pub(crate) const LRN_CHANNELS_MAX: usize = (48 << 10) / CHANNEL_BYTES;
 /// The workspace's parts begin at multiples of this.
 const ALIGNMENT: usize = 256;
 
@@ -97,7 +99,7 @@ pub fn workspace_bytes(op: &Finish, n: usize) -> usize {
 /// what was handed on.
 ///
 /// # Panics
-/// If LRN goes over more channels than shared memory holds.
+/// If LRN goes over more than [`LRN_CHANNELS_MAX`] channels.
 pub fn backward(
     numbers: Numbers, op: &Finish, n: usize, d: Ptr, y: Ptr, db: Ptr, workspace: Ptr,
     sink: Sink<'_>,
@@ -107,10 +109,9 @@ pub fn backward(
         let args = Args::new().with(y).with(workspace).with(shape);
         sink(Launch::each(numbers.of(kernels!("pool_taps")), n * op.out_len(), 256, args));
     }
+    assert!(op.lrn.is_none() || op.channels <= LRN_CHANNELS_MAX, "LRN over {}", op.channels);
+    let shared = if op.lrn.is_some() { op.channels * CHANNEL_BYTES } else { 0 };
     let pixels = BLOCK[1] as usize;
-    let floats = if op.lrn.is_some() { 3 * pixels * op.channels } else { 0 };
-    let shared = floats * size_of::<f32>();
-    assert!(shared <= SHARED_BYTES_MAX, "LRN over {} channels", op.channels);
     let args = Args::new().with(d).with(workspace).with(y).with(shape);
     let grid = [(n * op.area).div_ceil(pixels), 1, 1];
     let kernel = numbers.of(kernels!("finish_backward"));

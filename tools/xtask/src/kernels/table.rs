@@ -118,7 +118,11 @@ impl<'a> Code<'a> {
     }
 }
 
-fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
+/// Counts the instructions of `rows` as `disassembly` shows them.
+///
+/// # Errors
+/// If a kernel is none of these, or uses local memory.
+pub(super) fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
     let mut kernels = BTreeMap::<&str, Code<'_>>::new();
     let mut kernel = "";
     for line in disassembly.lines() {
@@ -246,6 +250,13 @@ ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes c
         assert!(rows(PTXAS, &local).is_err());
     }
 
+    /// How many of these a line tells of.
+    fn count_of(name: &str, line: &str) -> u32 {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == name);
+        at.map_or(0, |at| words[at - 1].parse().expect("a count"))
+    }
+
     #[test]
     fn products_on_tensor_cores_are_made_there_and_fetched_past_the_registers() {
         let path = crate::step::root().join("gpu/kernels/table.txt");
@@ -262,13 +273,53 @@ ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes c
             let newer = !line.contains("sm_70") && !line.contains("sm_75");
             if is_product && newer {
                 seen += 1;
-                assert_eq!(line.contains(" HMMA"), on_cores, "{kernel}: {line}");
-                assert_eq!(line.contains(" LDGSTS"), on_cores, "{kernel}: {line}");
-                assert!(on_cores || line.contains(" FFMA"), "{kernel}: {line}");
+                let (_, hot) = line.split_once(" | loop").expect("a product's loop");
+                let in_loop = |name: &str| count_of(name, hot);
+                assert_eq!(
+                    in_loop("HMMA"),
+                    count_of("HMMA", line.split(" | ").next().unwrap())
+                );
+                assert_eq!(in_loop("HMMA") > 0, on_cores, "{kernel}: {line}");
+                assert_eq!(in_loop("LDGSTS") > 0, on_cores, "{kernel}: {line}");
+                // Columns of floats are read one by one: there is no matrix load that turns them.
+                let by_columns = kernel.contains("_tf32_")
+                    && (kernel.contains("weight") || kernel.contains("update"));
+                assert_eq!(in_loop("LDSM") > 0, on_cores && !by_columns, "{kernel}: {line}");
+                assert_eq!(in_loop("FFMA") > 0, !on_cores, "{kernel}: {line}");
             }
         }
         // Three passes of two ops, by three tiles, of four kinds of numbers, on six architectures.
         assert!(seen >= 6 * 3 * 4 * 6, "{seen}");
+    }
+
+    #[test]
+    fn the_evidence_has_the_tables_products() {
+        let read = |path: &str| {
+            std::fs::read_to_string(crate::step::root().join(path)).expect("a text")
+        };
+        let (table, evidence) = (read("gpu/kernels/table.txt"), read("docs/evidence/gpu.md"));
+        for kernel in table.split("\n\n").skip(1) {
+            let (name, lines) = kernel.split_once('\n').expect("a kernel and its lines");
+            let is_product = name.ends_with("_64x64") || name.contains("_128x");
+            if !is_product || name.contains("_f16_") {
+                continue;
+            }
+            let line = |architecture: u32| {
+                lines.lines().find(|line| line.starts_with(&format!("  sm_{architecture} ")))
+            };
+            let cell = |architecture| {
+                line(architecture).map_or("-".to_owned(), |line| {
+                    let [registers, bytes] =
+                        ["registers", "bytes"].map(|of| count_of(of, line));
+                    format!("{registers}, {},{:03}", bytes / 1000, bytes % 1000)
+                })
+            };
+            let (_, hot) = line(80).and_then(|line| line.split_once(" | ")).expect("a loop");
+            let [hmma, ldsm, ldgsts] = ["HMMA", "LDSM", "LDGSTS"].map(|of| count_of(of, hot));
+            let cells = [70, 80, 90, 120].map(cell).join(" | ");
+            let row = format!("| `{name}` | {cells} | {hmma}, {ldsm}, {ldgsts} |");
+            assert!(evidence.contains(&row), "docs/evidence/gpu.md has no row {row}");
+        }
     }
 
     #[test]

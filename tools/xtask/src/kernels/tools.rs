@@ -23,6 +23,9 @@ pub(super) const PACKAGES: [Package; 4] = [
     Package { purpose: "disassembler", name: "nvidia-cuda-nvdisasm==13.5.37" },
 ];
 
+/// What ptxas is told beside the architecture.
+pub(super) const ASSEMBLER_FLAGS: [&str; 2] = ["-v", "-O3"];
+
 /// The tools, installed.
 pub(super) struct Tools {
     python: PathBuf,
@@ -85,7 +88,7 @@ impl Tools {
         &self, architecture: u32, ptx: &Path, cubin: &Path,
     ) -> Result<String> {
         let mut assemble = step::command(&self.ptxas.to_string_lossy());
-        assemble.args(["-v", "-O3", "-arch", &format!("sm_{architecture}")]);
+        assemble.args(ASSEMBLER_FLAGS).args(["-arch", &format!("sm_{architecture}")]);
         Ok(told(assemble.arg(ptx).arg("-o").arg(cubin))?.1)
     }
 
