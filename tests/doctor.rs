@@ -31,7 +31,7 @@ fn doctor_finds_an_emulated_pair_sound() {
             && ops.iter().all(|op| op["apart"].as_f64().is_some_and(|apart| apart < 1e-5)),
         "{report}"
     );
-    assert_eq!(report["copies"].as_array().map(Vec::len), Some(6), "{report}");
+    assert_eq!(report["copies"].as_array().map(Vec::len), Some(7), "{report}");
     assert_eq!(report["speeds"][0]["lines"].as_array().map(Vec::len), Some(8), "{report}");
     assert!(report["pinned"]["needed_bytes"].as_u64() > Some(0), "{report}");
     assert_eq!(report["skipped"].as_array().map(Vec::len), Some(0), "{report}");

@@ -102,6 +102,21 @@ fn a_gpu_that_has_less_room_than_it_says_is_told_and_which_batch_fits() {
 }
 
 #[test]
+fn parcels_that_cannot_be_pinned_are_told_and_what_to_do() {
+    let Some(emulator) = Emulator::find() else { return };
+    let bench = Bench::new();
+    let says = [
+        "of the host's memory",
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "hint: raise `ulimit -l`, or carry all towers on one GPU",
+    ];
+    let settings = [("PEERS", "0"), ("PIN_BYTES_MAX", "600")];
+    fails(emulator.on(&mut tiny(&bench, "staged", &["--gpus", "0,1"]), &settings), 1, &says);
+    let mut on_one = tiny(&bench, "one", &["--gpus", "0,0", "--steps", "1"]);
+    succeeds(emulator.on(&mut on_one, &settings));
+}
+
+#[test]
 fn a_layer_that_is_wider_than_gpus_normalise_is_refused_before_the_first_step() {
     let Some(emulator) = Emulator::find() else { return };
     let bench = Bench::new();
@@ -113,7 +128,7 @@ fn a_layer_that_is_wider_than_gpus_normalise_is_refused_before_the_first_step() 
         "hint: take fewer kernels, or pass --device cpu",
     ];
     fails(emulator.on(&mut tiny(&bench, "wide", &["--gpus", "0"]), &[]), 1, &says);
-    succeeds(&mut tiny(&bench, "wide", &["--device", "cpu", "--steps", "1"]));
+    succeeds(&mut tiny(&bench, "on-cpu", &["--device", "cpu", "--steps", "1"]));
 }
 
 #[test]

@@ -178,12 +178,12 @@ fn doctor_holds_libraries_to_the_cpu_and_ends_in_time() {
     };
     let report = doctor(&[], &[]);
     assert_eq!(report["libraries"]["cuDNN"], "cuDNN 9.21.0");
-    // Conv1 both ways, three passes of each source of four more, two of three linear layers' sources.
-    assert_eq!(by_libraries(&report), 2 + 5 * 3 + 5 * 2, "{report}");
+    // Conv1 both ways, three passes of four more, two of three linear layers: of one device.
+    assert_eq!(by_libraries(&report), 2 + 4 * 3 + 3 * 2, "{report}");
     assert!(report["speeds"][0]["lines"][0]["ms_libraries"].as_f64() > Some(0.0), "{report}");
     // What is wrong is left out, and said.
     let report = doctor(&[], &[("LIBRARY", "wrong:data")]);
-    assert_eq!(by_libraries(&report), 2 + 5 * 2 + 5 * 2, "{report}");
+    assert_eq!(by_libraries(&report), 2 + 4 * 2 + 3 * 2, "{report}");
     assert!(report["remarks"].to_string().contains("cuDNN makes 1.0e-2"), "{report}");
     // There is time for something, and what there is none for is named: nothing is proven then.
     let report = doctor(&["--seconds", "1"], &[]);
