@@ -63,7 +63,8 @@ pub(super) fn live<D: Device>(
         core.give_up();
     }
     match served {
-        Ok(Ok(())) => {}
+        // Batches that nobody waits for any more still use parcels.
+        Ok(Ok(())) => core.settle(exchange.patience()),
         Ok(Err(error)) => poison.set(error.to_string()),
         Err(panic) => {
             poison.set(format!("a bug in tower {index}: {}", panic_text(panic.as_ref())));

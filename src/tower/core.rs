@@ -18,7 +18,7 @@ use gpu::{
     device::{Device, DeviceError, Input, Pictures, Progress, Step},
     ops::{dropout::Dropout, sgd::Sgd, softmax::Score},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at a device that works on its own: an event cannot be waited for with a limit.
 pub(super) const PAUSE: Duration = Duration::from_micros(50);
@@ -146,6 +146,18 @@ impl<D: Device> Core<D> {
         }
         let score = self.score();
         Ok(Outcome { score, times, overflowed: self.overflowed() })
+    }
+
+    /// Waits until all batches are done; a device that takes longer, or fails, is given up.
+    pub(super) fn settle(&mut self, patience: Duration) {
+        let since = Instant::now();
+        while self.progress().is_ok_and(|progress| progress.done < self.watch.begun()) {
+            if since.elapsed() >= patience {
+                self.give_up();
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Asks the device for one batch, which is done when [`Core::progress`] says so: `pictures` are

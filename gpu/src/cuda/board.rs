@@ -311,7 +311,7 @@ impl Cuda {
         if let Some(why) = self.graphs.refused() {
             let name = self.context.name();
             self.remark(format!(
-                "{name} takes no graph of launches, which take longer one by one: {why}"
+                "{name} did not take launches as a graph, and is asked for them one by one, which takes longer: {why}"
             ));
         }
         match launched {

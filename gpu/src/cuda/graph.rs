@@ -61,8 +61,8 @@ pub(super) struct Graphs {
     runs: Vec<Run>,
     /// Why the first run that is no graph is none, until it is told.
     refused: Option<String>,
-    /// Whether any was refused.
-    told: bool,
+    /// Whether one was refused before.
+    any_refused: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Graphs {
     pub(super) fn flush(
         &mut self, makers: &mut Makers<'_>, stream: &Stream, context: &Arc<Context>,
     ) -> Result<(), (&'static str, Refused)> {
-        let Self { pending, runs, refused, told } = self;
+        let Self { pending, runs, refused, any_refused } = self;
         let known = runs.iter().position(|run| run.launches == *pending);
         if known.is_none() && pending.len() >= LAUNCHES_MIN && runs.len() < RUNS_MAX {
             runs.push(Run { launches: pending.clone(), graph: None });
@@ -112,9 +112,9 @@ impl Graphs {
             let capture = || {
                 let graph = Graph::capture(pending, makers, stream, context);
                 graph.inspect_err(|error| {
-                    if !*told {
-                        (*refused, *told) =
-                            (Some(format!("{}: {error}", pending[0].name())), true);
+                    if !*any_refused {
+                        *any_refused = true;
+                        *refused = Some(format!("{}: {error}", pending[0].name()));
                     }
                 })
             };
@@ -155,21 +155,20 @@ impl Graph {
         let captured = launches.iter().try_for_each(|work| makers.make(stream, work));
         // SAFETY: as above; a capture that has begun is ended in any case.
         let graph = unsafe { result::stream::end_capture(stream.handle()) };
-        let handle = match (&captured, &graph) {
-            // SAFETY: the graph was just captured, and is destroyed once it is taken in.
-            (Ok(()), Ok(graph)) => Some(unsafe {
-                result::graph::instantiate(*graph, sys::CUgraphInstantiate_flags(0))
-            }),
-            _ => None,
+        let graph = match (captured, graph) {
+            (Ok(()), graph) => graph?,
+            (Err(refused), graph) => {
+                // SAFETY: the part that was captured is of no use to anyone.
+                let _ = graph.map(|graph| unsafe { result::graph::destroy(graph) });
+                return Err(refused);
+            }
         };
-        if let Ok(graph) = graph {
-            // SAFETY: as above.
-            unsafe { result::graph::destroy(graph) }?;
-        }
-        captured?;
-        graph?;
-        let handle = handle.expect("captured, and there")?;
-        Ok(Self { context: Arc::clone(context), handle })
+        // SAFETY: the graph was just captured, and is destroyed once it is taken in.
+        let handle =
+            unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) };
+        // SAFETY: as above. It leaks if the driver cannot, which is no reason to do without.
+        let _ = unsafe { result::graph::destroy(graph) };
+        Ok(Self { context: Arc::clone(context), handle: handle? })
     }
 
     fn launch(&self, stream: &Stream) -> Result<(), DriverError> {

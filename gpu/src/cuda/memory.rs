@@ -98,8 +98,7 @@ pub fn pin_limit_bytes() -> Option<u64> {
     None
 }
 
-/// Whether batches lie where the driver may have whoever asks for their copy wait until it is made: of all GPUs of this
-/// process, which read what any of them provided.
+/// Whether any batch of this process lies in pageable memory: then the driver may block whoever asks for its copy.
 pub(super) fn some_lie_pageable() -> bool {
     PAGEABLE.load(Relaxed) // it orders nothing else
 }

@@ -21,6 +21,7 @@ impl Cuda {
         if !some_lie_pageable() || self.has_failed() {
             return true;
         }
+        self.bind();
         self.flush();
         // An error is the next look's to tell.
         self.rooms.as_ref().is_none_or(|rooms| rooms.feed.free.happened().unwrap_or(true))

@@ -68,32 +68,41 @@ fn both_ways(a: &mut Cuda, b: &mut Cuda) -> Result<CopyLine> {
     let len = BYTES / a.activation_bytes();
     let mut there = Cuda::parcels(a, b, UNDER_WAY, len)?;
     let mut back = Cuda::parcels(b, a, UNDER_WAY, len)?;
-    let [from_a, mut to_a] = [a.activations(len)?, a.activations(len)?];
-    let [from_b, mut to_b] = [b.activations(len)?, b.activations(len)?];
+    let [mut from_a, mut to_a] = [a.activations(len)?, a.activations(len)?];
+    let [mut from_b, mut to_b] = [b.activations(len)?, b.activations(len)?];
+    let sent = [words(0, len), words(1, len)];
+    a.upload(&mut from_a, &sent[0]);
+    b.upload(&mut from_b, &sent[1]);
+    let mut come = [vec![0.0; len], vec![0.0; len]];
     let mut cross = |count: usize| -> Result<f64> {
         let start = Instant::now();
         for i in 0..count {
-            let [there, back] =
-                [&mut there, &mut back].map(|parcels| &mut parcels[i % UNDER_WAY]);
+            let [there, back] = [&mut there, &mut back].map(|rooms| &mut rooms[i % UNDER_WAY]);
             a.pack(&from_a, len, there);
             b.pack(&from_b, len, back);
             b.unpack(there, len, &mut to_b);
             a.unpack(back, len, &mut to_a);
         }
         let mut one = [0.0];
-        a.download(&to_a, &mut one);
         b.download(&to_b, &mut one);
+        a.download(&to_a, &mut one);
+        let seconds = start.elapsed().as_secs_f64();
+        b.download(&to_b, &mut come[0]);
+        a.download(&to_a, &mut come[1]);
         a.progress()?;
         b.progress()?;
-        Ok(start.elapsed().as_secs_f64() / count as f64)
+        Ok(seconds / count as f64)
     };
     cross(UNDER_WAY)?; // the first ones find clocks asleep
     let seconds = cross(PARCELS)?;
     let indices = [&*a, b].map(|gpu| gpu.gpu().index);
-    for gpu in [a, b] {
-        gpu.remarks(); // as above
-    }
     let way = format!("gpu {} <-> gpu {}, both at once", indices[0], indices[1]);
+    for (sent, come) in sent.iter().zip(&come) {
+        same(&way, sent, come)?;
+    }
+    for gpu in [a, b] {
+        gpu.remarks(); // how they reach one another is told already
+    }
     Ok(CopyLine::new(way, 2 * BYTES, seconds))
 }
 

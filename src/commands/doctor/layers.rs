@@ -194,6 +194,7 @@ impl Way {
                 peaks,
             ));
         }
+        bed.device.remarks().into_iter().for_each(|remark| report.remark(remark));
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl fmt::Display for Speeds {
         writeln!(
             f,
             "{dtype}: a step on one of {}, without the exchange, images/s{:>14} {:>12} {:>12}",
-            counted(*devices, "GPU"),
+            counted(*devices, "device"),
             "own kernels",
             "libraries",
             "bound"

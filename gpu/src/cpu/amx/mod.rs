@@ -193,8 +193,9 @@ unsafe fn tasks(amx: Amx, product: &mut Product<'_>, steps: &[Step], pairs: usiz
     while let Some(segment) = all.next() {
         let two = all.next().map_or_else(|| halves(segment, row), |next| [segment, next]);
         let heights = two.map(|segment| segment.count);
-        let fits = |batch: &Batch| batch.filled == 0 || batch.heights == heights;
-        let at = batches.iter().position(fits).unwrap_or_else(|| {
+        let find = |fits: &dyn Fn(&Batch) -> bool| batches.iter().position(fits);
+        let alike = find(&|batch| batch.heights == heights);
+        let at = alike.or_else(|| find(&|batch| batch.filled == 0)).unwrap_or_else(|| {
             batches.swap(0, 1);
             multiply(&mut batches[1]);
             1

@@ -165,14 +165,10 @@ impl Cuda {
         let result = bed.len();
         let whole = bed.product.pass() == Pass::BackwardWeight;
         let len = if whole { result } else { result / bed.n };
-        let mut worst = 0.0_f64;
-        for at in (0..result).step_by(len) {
-            let [found, wanted] = bed.results.each_ref().map(|memory| {
-                self.read(memory.ptr().offset::<u8>(at * numbers.bytes()), numbers, len)
-            });
-            worst = worst.max(apart(&found, &wanted));
-        }
-        worst
+        let [found, wanted] =
+            bed.results.each_ref().map(|memory| self.read(memory.ptr(), numbers, result));
+        let pairs = found.chunks(len).zip(wanted.chunks(len));
+        pairs.map(|(found, wanted)| apart(found, wanted)).fold(0.0, f64::max)
     }
 
     /// What the plan that was made last takes, in ms.

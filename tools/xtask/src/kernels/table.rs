@@ -131,6 +131,9 @@ pub(super) fn count(disassembly: &str, rows: &mut Rows) -> Result<()> {
         }
         kernels.entry(kernel).or_default().push(line).with_context(|| kernel.to_owned())?;
     }
+    for row in rows.values_mut() {
+        (row.counts, row.hot_loop) = (Counts::new(), Counts::new()); // of kernels that are not there
+    }
     for (kernel, code) in kernels.into_iter().filter(|(_, code)| !code.counted.is_empty()) {
         let row = rows.get_mut(kernel).with_context(|| format!("{kernel}: unknown"))?;
         row.counts = code.counts(0..code.counted.len());

@@ -2,6 +2,7 @@
 
 use super::LINE;
 use crate::cpu::{
+    Level,
     pairs::Repeat,
     vector::{Simd, neighbours},
 };
@@ -56,28 +57,29 @@ enum Two {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pairs {
     two: Two,
-    /// Pairs of a pixel or square; or channels.
+    /// Pairs of a pixel or square; of two columns, channels.
     channels: usize,
-    /// Pairs from one to the next; or from a row to the next.
+    /// From a pixel or square to the next, which lies behind it; of two columns, from a row to the next. In pairs.
     pitch: usize,
     /// Rows and columns of pixels or squares, padding counted.
     padded: [usize; 2],
     /// Rows and columns of the window: of pixels, of squares, or of pixels and pairs.
     window: [usize; 2],
-    /// Of windows, in pixels, squares, or pixels.
+    /// From a window to the next, in pixels or squares.
     stride: usize,
     /// A square's side.
     side: usize,
 }
 
 impl Pairs {
-    pub(super) fn of(image: &Image, window: usize, stride: usize) -> Self {
+    pub(super) fn of(image: &Image, window: usize, stride: usize, level: Level) -> Self {
         let (padded, side) = (image.padded, 1);
         if image.channels >= CHANNELS_MIN {
             let channels = image.channels.div_ceil(2);
             let (two, pitch, window) = (Two::Channels, channels, [window; 2]);
             Self { two, channels, pitch, padded, window, stride, side }
-        } else if PHASES.contains(&stride) {
+        } else if level.has_matrix_unit() && PHASES.contains(&stride) {
+            // More pairs than below, and steps that are full.
             let channels = image.channels * stride * stride / 2;
             let (two, pitch) = (Two::Phases, channels);
             let squares = |pixels: usize| pixels.div_ceil(stride);

@@ -137,7 +137,7 @@ fn convolve(
     (bias, add): (Option<&[f32]>, bool), y: &mut [f32],
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(n));
-    let pairs = Pairs::of(&task.input, task.window, task.stride);
+    let pairs = Pairs::of(&task.input, task.window, task.stride, level);
     let panel_len = pairs.steps() * VECTORS * lanes;
     let panels = task.outputs.div_ceil(VECTORS * lanes);
     let room_len = Forward::room_len(task, &pairs, lanes);
