@@ -163,6 +163,7 @@ fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
         ("staged", ["--gpus", "0,1"], &[("PEERS", "0")]),
         ("refused", ["--gpus", "0,1"], &[("PEERS", "2")]), // when one is opened for the other
         ("pageable", ["--gpus", "1,0"], &[("PIN_BYTES_MAX", "30000")]),
+        ("no graphs", ["--gpus", "0,1"], &[("GRAPHS", "0")]),
     ] {
         let output = succeeds(emulator.on(&mut tiny(&bench, out, &flags), settings));
         same(&bench.path("cpu"), &bench.path(out), out);
@@ -171,6 +172,7 @@ fn one_gpu_two_gpus_and_the_cpu_agree_with_dropout_too() {
             "one" => "Emulated GPU 0",
             "shared" => "copies on one GPU",
             "staged" | "refused" => "do not reach one another",
+            "no graphs" => "did not take launches as a graph",
             "pageable" => "batches lie in pageable memory",
             _ => "peer copies",
         };

@@ -71,6 +71,9 @@ api! {
     fn cuGraphInstantiateWithFlags(
         instance: *mut *const Vec<Op>, graph: *const Vec<Op>, _flags: c_ulonglong,
     ) {
+        if !settings().graphs {
+            return Err(INVALID_VALUE);
+        }
         *instance = Box::into_raw(Box::new((*graph).clone()));
         Ok(())
     }

@@ -22,6 +22,7 @@
 //! | `EMUCUDA_LOSE` | `D:N`, GPU D is lost at its launch N, from 0 | |
 //! | `EMUCUDA_STICK` | `D:N`, GPU D hangs at its launch N | |
 //! | `EMUCUDA_FULL` | `N`, allocation N on GPUs, from 0, and all later ones find no room | |
+//! | `EMUCUDA_GRAPHS` | 0: what was captured is not taken as a graph | 1 |
 //! | `EMUCUDA_CALLS` | a file that tells, in the end, how often each function was called | |
 //! | `EMUCUDA_CUDNN` | what `cudnnGetVersion` says | 92100 |
 //! | `EMUCUDA_LIBRARY` | `FAULT:PART`, see below | |

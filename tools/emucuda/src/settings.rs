@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) drop_waits: Option<(usize, usize)>,
     /// Which allocation on GPUs finds no room, from 0.
     pub(crate) full: Option<u64>,
+    /// Whether what was captured is taken as a graph.
+    pub(crate) graphs: bool,
     /// Where to write how often each function was called.
     pub(crate) calls: Option<String>,
     /// What `cudnnGetVersion` says.
@@ -64,6 +66,7 @@ impl Settings {
             stick: variable("STICK").map(|text| halves("STICK", &text, ':')),
             drop_waits: pair("DROP_WAITS", '<'),
             full: variable("FULL").map(|text| parse("FULL", &text)),
+            graphs: number("GRAPHS", 1) != 0,
             calls: variable("CALLS"),
             cudnn: number("CUDNN", 92_100) as usize,
             library: variable("LIBRARY").map(|text| halves("LIBRARY", &text, ':')),

@@ -16,7 +16,7 @@ const BLOCK: [u32; 3] = [32, 8, 1];
 /// Shared memory of a block for a channel, in bytes.
 const CHANNEL_BYTES: usize = 3 * BLOCK[1] as usize * size_of::<f32>();
 /// Channels that LRN goes over at most: a launch may have 48 KiB of shared memory without asking for more.
-pub(crate) const LRN_CHANNELS_MAX: usize = (48 << 10) / CHANNEL_BYTES;
+pub const LRN_CHANNELS_MAX: usize = (48 << 10) / CHANNEL_BYTES;
 /// The workspace's parts begin at multiples of this.
 const ALIGNMENT: usize = 256;
 

@@ -276,12 +276,9 @@ ptxas info    : Used 12 registers, used 1 barriers, 1024 bytes smem, 376 bytes c
             let newer = !line.contains("sm_70") && !line.contains("sm_75");
             if is_product && newer {
                 seen += 1;
-                let (_, hot) = line.split_once(" | loop").expect("a product's loop");
+                let (all, hot) = line.split_once(" | loop").expect("a product's loop");
                 let in_loop = |name: &str| count_of(name, hot);
-                assert_eq!(
-                    in_loop("HMMA"),
-                    count_of("HMMA", line.split(" | ").next().unwrap())
-                );
+                assert_eq!(in_loop("HMMA"), count_of("HMMA", all), "{kernel}: {line}");
                 assert_eq!(in_loop("HMMA") > 0, on_cores, "{kernel}: {line}");
                 assert_eq!(in_loop("LDGSTS") > 0, on_cores, "{kernel}: {line}");
                 // Columns of floats are read one by one: there is no matrix load that turns them.
