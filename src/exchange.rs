@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Parcels of one direction: one for the layer being computed, one sent ahead, and one
@@ -127,6 +127,8 @@ pub struct Exchange<P> {
     links: Vec<Link<P>>,
     poison: Poison,
     patience: Duration,
+    /// Since the last [`Exchange::waited`].
+    waited: Duration,
 }
 
 impl<P> fmt::Debug for Exchange<P> {
@@ -148,7 +150,13 @@ impl<P> Exchange<P> {
     ) -> Result<(Vec<Self>, Poison), E> {
         let poison = Poison::default();
         let mut ends: Vec<Self> = (0..parts)
-            .map(|tower| Self { tower, links: Vec::new(), poison: poison.clone(), patience })
+            .map(|tower| Self {
+                tower,
+                links: Vec::new(),
+                poison: poison.clone(),
+                patience,
+                waited: Duration::ZERO,
+            })
             .collect();
         for a in 0..parts {
             for b in a + 1..parts {
@@ -190,14 +198,9 @@ impl<P> Exchange<P> {
     pub fn send(
         &mut self, peer: usize, tag: Tag, fill: impl FnOnce(&mut P),
     ) -> Result<(), ExchangeError> {
-        let link = &self.links[peer];
-        let mut parcel = match link.empty.recv_timeout(self.patience) {
-            Ok(parcel) => parcel,
-            Err(RecvTimeoutError::Timeout) => return Err(self.stuck(peer, tag)),
-            Err(RecvTimeoutError::Disconnected) => return Err(self.poisoned(peer)),
-        };
+        let mut parcel = self.wait(peer, tag, |link| &link.empty)?;
         fill(&mut parcel);
-        link.to.send(Full { tag, parcel }).map_err(|_| self.poisoned(peer))
+        self.links[peer].to.send(Full { tag, parcel }).map_err(|_| self.poisoned(peer))
     }
 
     /// Waits for the parcel that carries `tag` and lends it to `take`.
@@ -207,21 +210,38 @@ impl<P> Exchange<P> {
     pub fn receive(
         &mut self, peer: usize, tag: Tag, take: impl FnOnce(&mut P),
     ) -> Result<(), ExchangeError> {
-        let link = &self.links[peer];
-        let mut full = match link.from.recv_timeout(self.patience) {
-            Ok(full) => full,
-            Err(RecvTimeoutError::Timeout) => return Err(self.stuck(peer, tag)),
-            Err(RecvTimeoutError::Disconnected) => return Err(self.poisoned(peer)),
-        };
+        let mut full = self.wait(peer, tag, |link| &link.from)?;
         if full.tag == tag {
             take(&mut full.parcel);
         }
-        let _ = link.back.send(full.parcel); // a peer that is gone needs it no more
+        let _ = self.links[peer].back.send(full.parcel); // a peer that is gone needs it no more
         if full.tag != tag {
             let (tower, got) = (self.tower, full.tag);
             return Err(ExchangeError::OutOfStep { tower, wanted: tag, got });
         }
         Ok(())
+    }
+
+    /// What comes from a peer, who may have to be waited for.
+    fn wait<T>(
+        &mut self, peer: usize, tag: Tag, channel: impl FnOnce(&Link<P>) -> &Receiver<T>,
+    ) -> Result<T, ExchangeError> {
+        let channel = channel(&self.links[peer]);
+        if let Ok(here) = channel.try_recv() {
+            return Ok(here);
+        }
+        let since = Instant::now();
+        let came = channel.recv_timeout(self.patience);
+        self.waited += since.elapsed();
+        came.map_err(|error| match error {
+            RecvTimeoutError::Timeout => self.stuck(peer, tag),
+            RecvTimeoutError::Disconnected => self.poisoned(peer),
+        })
+    }
+
+    /// How long this part has waited for others since it was last asked.
+    pub fn waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// How long a part waits.
@@ -273,6 +293,9 @@ pub struct Times {
     pub backward: f64,
     /// Waiting for and copying what crosses.
     pub exchange: f64,
+    /// Of `exchange`, waiting: until another tower, which was slower or began later, sent it.
+    #[serde(default)]
+    pub waiting: f64,
     /// The optimiser.
     pub update: f64,
 }
@@ -284,6 +307,7 @@ impl Times {
         self.forward += other.forward;
         self.backward += other.backward;
         self.exchange += other.exchange;
+        self.waiting += other.waiting;
         self.update += other.update;
     }
 
@@ -294,6 +318,7 @@ impl Times {
             &mut self.forward,
             &mut self.backward,
             &mut self.exchange,
+            &mut self.waiting,
             &mut self.update,
         ] {
             *time *= factor;
@@ -331,6 +356,7 @@ mod tests {
             b.receive(0, TAG, |parcel| got = *parcel).expect("a parcel");
             assert_eq!(got, i);
         }
+        assert_eq!([a.waited(), b.waited()], [Duration::ZERO; 2]); // all was there
     }
 
     #[test]
@@ -348,5 +374,7 @@ mod tests {
         let (mut a, _b, _) = two(Duration::from_millis(1));
         let error = a.receive(0, TAG, |_| ()).expect_err("nothing was sent").to_string();
         assert!(error.contains("activations at layer 3 in step 41 of tower 1"), "{error}");
+        assert!(a.waited() >= Duration::from_millis(1));
+        assert_eq!(a.waited(), Duration::ZERO); // it was told
     }
 }

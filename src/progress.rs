@@ -129,7 +129,7 @@ impl Progress {
         let percent = |seconds: f64| seconds / total.seconds.max(1e-9) * 100.0;
         Some(format!(
             "{:.1} images/s over {} steps ({}): data {:.0} %, forward {:.0} %, backward {:.0} %, \
-             exchange {:.0} %, update {:.0} %",
+             exchange {:.0} % ({:.0} % waiting), update {:.0} %",
             total.images_per_second(),
             total.steps,
             total.verdict(),
@@ -137,6 +137,7 @@ impl Progress {
             percent(t.forward),
             percent(t.backward),
             percent(t.exchange),
+            percent(t.waiting),
             percent(t.update)
         ))
     }

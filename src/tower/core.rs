@@ -200,6 +200,7 @@ impl<D: Device> Core<D> {
             }
         }
         self.device.end();
+        times.waiting = exchange.waited().as_secs_f64();
         Ok(times)
     }
 

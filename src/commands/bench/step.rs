@@ -166,6 +166,7 @@ fn table(report: &Report) -> String {
         ("forward", t.forward),
         ("backward", t.backward),
         ("exchange", t.exchange),
+        ("(waiting)", t.waiting),
         ("update", t.update),
     ];
     let part = |(name, seconds): (&str, f64)| {
