@@ -1,6 +1,6 @@
 //! [`Cpu`]: the device trait's calls, each to its op's room.
 
-use super::{Cores, Level, Pool, Scratch};
+use super::{Cores, Level, Pool, Scratch, memory::Memory};
 use crate::{
     device::{Device, DeviceError, Home, Input, Pictures, Progress, Step, Sums},
     ops::{
@@ -13,45 +13,32 @@ use crate::{
         softmax::{self, Score},
     },
 };
-use memmap2::MmapMut;
 use std::{
-    io,
     ops::{Deref, DerefMut},
     time::Duration,
 };
 
 /// `f32` memory of the CPU device.
 #[derive(Debug)]
-pub struct Buffer(Vec<f32>);
+pub struct Buffer(Memory);
 
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.0
+        self.0.floats()
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        self.0.floats_mut()
     }
 }
 
-/// A ring slot of the CPU device: pages of its own, so that it begins with a line of the caches and
-/// whole lines can be written past them. They are large ones where the system has any: with pages of
-/// 4 KiB, writing a batch takes half as long again (38 us a picture of 224 px, not 26).
+/// A ring slot of the CPU device. It begins with a line of the caches, so that whole lines can be written past them; with
+/// pages of 4 KiB, writing a batch takes half as long again (38 us a picture of 224 px, not 26).
 #[derive(Debug)]
-pub struct Slot(MmapMut);
-
-impl Slot {
-    fn new(bytes: usize) -> io::Result<Self> {
-        let mut memory = MmapMut::map_anon(bytes)?;
-        #[cfg(target_os = "linux")]
-        let _ = memory.advise(memmap2::Advice::HugePage); // an error means that there are none
-        memory.fill(0); // now, not while the first batches are written
-        Ok(Self(memory))
-    }
-}
+pub struct Slot(Memory);
 
 impl Deref for Slot {
     type Target = [u8];
@@ -112,12 +99,8 @@ impl Cpu {
         }
     }
 
-    fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {
-        let mut memory = Vec::new();
-        let bytes = len * size_of::<f32>();
-        memory.try_reserve_exact(len).map_err(|_| self.out_of_memory(bytes))?;
-        memory.resize(len, 0.0);
-        Ok(memory)
+    fn allocate(&self, bytes: usize) -> Result<Memory, DeviceError> {
+        Memory::zeros(bytes).map_err(|_| self.out_of_memory(bytes))
     }
 
     fn out_of_memory(&self, wanted_bytes: usize) -> DeviceError {
@@ -135,7 +118,7 @@ fn floats(input: Input<'_, Buffer>) -> &[f32] {
 impl Device for Cpu {
     type Buffer = Buffer;
     type Slot = Slot;
-    type Parcel = Vec<f32>;
+    type Parcel = Buffer;
 
     /// Calls return when all is done.
     const AHEAD: usize = 0;
@@ -151,11 +134,11 @@ impl Device for Cpu {
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
-        self.allocate(len).map(Buffer)
+        self.allocate(len * size_of::<f32>()).map(Buffer)
     }
 
     fn slot(&self, bytes: usize) -> Result<Slot, DeviceError> {
-        Slot::new(bytes).map_err(|_| self.out_of_memory(bytes))
+        self.allocate(bytes).map(Slot)
     }
 
     fn upload(&mut self, dst: &mut Buffer, src: &[f32]) {
@@ -168,18 +151,18 @@ impl Device for Cpu {
 
     fn parcels(
         from: &Self, _to: &Self, count: usize, len: usize,
-    ) -> Result<Vec<Vec<f32>>, DeviceError> {
-        (0..count).map(|_| from.allocate(len)).collect()
+    ) -> Result<Vec<Buffer>, DeviceError> {
+        (0..count).map(|_| from.zeros(len)).collect()
     }
 
-    fn pack(&mut self, src: &Buffer, len: usize, parcel: &mut Vec<f32>) {
+    fn pack(&mut self, src: &Buffer, len: usize, parcel: &mut Buffer) {
         parcel[..len].copy_from_slice(&src[..len]);
     }
 
-    fn unpack(&mut self, parcel: &mut Vec<f32>, len: usize, dst: &mut Buffer) {
+    fn unpack(&mut self, parcel: &mut Buffer, len: usize, dst: &mut Buffer) {
         if dst.len() == parcel.len() {
             // The parcel goes back with memory that is as good: nothing is copied.
-            std::mem::swap(&mut dst.0, parcel);
+            std::mem::swap(dst, parcel);
         } else {
             dst[..len].copy_from_slice(&parcel[..len]);
         }
@@ -370,15 +353,5 @@ mod tests {
         refused(&|cpu, [d, y, db]| cpu.finish_backward(&finish, 1, d, y, db));
         let sgd = Sgd { rate: 0.1, momentum: 0.9, decay: 0.0 };
         refused(&|cpu, [g, v, w]| cpu.sgd(&sgd, 8, g, v, w));
-    }
-
-    #[test]
-    fn slots_begin_with_a_line_and_are_as_long_as_they_are_asked_for() {
-        let cpu = Cpu::new("test", 1).expect("a device");
-        for bytes in [4, 64, 400, 3 * 224 * 224 * 4] {
-            let mut slot = cpu.slot(bytes).expect("memory");
-            assert_eq!((slot.len(), slot.as_ptr().addr() % 64), (bytes, 0));
-            slot[bytes - 1] = 1;
-        }
     }
 }

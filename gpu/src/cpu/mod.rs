@@ -1,4 +1,4 @@
-//! The CPU device: its own workers, plain memory, and the `cpu` version of every op.
+//! The CPU device: its own workers and memory, and the `cpu` version of every op.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -7,6 +7,7 @@ mod device;
 pub mod peak;
 pub(crate) mod gemm;
 pub(crate) mod gemm_pairs;
+mod memory;
 pub(crate) mod pairs;
 mod pool;
 mod scratch;

@@ -1,20 +1,26 @@
 //! Memory that an op needs only while it runs.
 
-use super::LINE;
+use super::memory::Memory;
 
 /// Scratch memory of one device: grows to the longest that an op has asked for, and stays, so that
 /// nothing is allocated once every op has run.
 #[derive(Debug, Default)]
-pub(crate) struct Scratch(Vec<f32>);
+pub(crate) struct Scratch(Option<Memory>);
 
 impl Scratch {
     /// `len` floats, from the start of a cache line, with whatever the last op left in them.
+    ///
+    /// # Panics
+    /// If there is no memory for more.
     pub(crate) fn take(&mut self, len: usize) -> &mut [f32] {
-        if self.0.len() < len + LINE {
-            self.0.resize(len + LINE, 0.0);
+        let short = |memory: &Memory| memory.floats().len() < len;
+        if self.0.as_ref().is_none_or(short) {
+            self.0 = None; // first: not both at once
+            let grown = Memory::zeros(len * size_of::<f32>());
+            self.0 = Some(grown.unwrap_or_else(|e| panic!("no memory for {len} floats: {e}")));
         }
-        let first = self.0.as_ptr().align_offset(LINE * size_of::<f32>());
-        &mut self.0[first..][..len]
+        let memory = self.0.as_mut().expect("it has grown");
+        &mut memory.floats_mut()[..len]
     }
 }
 
@@ -29,8 +35,7 @@ mod tests {
             let floats = scratch.take(len);
             assert_eq!((floats.len(), floats.as_ptr().addr() % 64), (len, 0));
         }
-        let grown = scratch.0.as_ptr();
-        scratch.take(1 << 20);
-        assert_eq!(scratch.0.as_ptr(), grown);
+        let grown = scratch.take(5).as_ptr();
+        assert_eq!(scratch.take(1 << 20).as_ptr(), grown);
     }
 }
