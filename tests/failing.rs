@@ -11,8 +11,8 @@ use alexnet::{
     tower::{Core, Pass, laps},
 };
 use gpu::{
-    cpu::Cpu,
-    device::{DeviceError, Pictures},
+    cpu::{Buffer, Cpu},
+    device::{Device as _, Pictures},
 };
 use pipeline::trace::Trace;
 use std::{sync::atomic::Ordering, thread, time::Duration};
@@ -123,8 +123,9 @@ fn core(config: &Config, index: usize) -> Core<Cpu> {
 }
 
 /// The ends of two towers without threads, whose parcels have room for the tiny net's.
-fn ends(patience: Duration) -> Vec<Exchange<Vec<f32>>> {
-    let parcels = |_, _| Ok::<_, DeviceError>(vec![vec![0.0; 1 << 16]; PARCELS_MAX]);
+fn ends(patience: Duration) -> Vec<Exchange<Buffer>> {
+    let cpu = cpus(1, 1).pop().expect("one");
+    let parcels = |_, _| Cpu::parcels(&cpu, &cpu, PARCELS_MAX, 1 << 16);
     Exchange::between(2, patience, parcels).expect("memory").0
 }
 
@@ -148,7 +149,7 @@ fn a_tower_whose_peer_is_silent_names_what_it_waits_for() {
 fn towers_that_are_out_of_step_notice() {
     let ends = ends(LIMIT);
     // One trains where the other tests.
-    let run = |(index, mut exchange): (usize, Exchange<Vec<f32>>)| {
+    let run = |(index, mut exchange): (usize, Exchange<Buffer>)| {
         let (config, pass) = (tiny(), [TRAIN, Pass::Test][index]);
         let (mut core, pictures) = (core(&config, index), pictures(&config));
         let mut batch =

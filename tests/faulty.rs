@@ -100,7 +100,7 @@ macro_rules! hand_on {
 impl Device for Faulty {
     type Buffer = Buffer;
     type Slot = Slot;
-    type Parcel = Vec<f32>;
+    type Parcel = Buffer;
     const AHEAD: usize = Cpu::AHEAD;
     const PATIENCE: Duration = Cpu::PATIENCE;
 
@@ -125,7 +125,7 @@ impl Device for Faulty {
 
     fn parcels(
         from: &Self, to: &Self, count: usize, len: usize,
-    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+    ) -> Result<Vec<Buffer>, DeviceError> {
         Cpu::parcels(&from.cpu, &to.cpu, count, len)
     }
 
@@ -182,8 +182,9 @@ impl Device for Faulty {
     hand_on! {
         fn upload(dst: &mut Buffer, src: &[f32]);
         fn download(src: &Buffer, dst: &mut [f32]);
-        fn pack(src: &Buffer, len: usize, parcel: &mut Vec<f32>);
-        fn unpack(parcel: &mut Vec<f32>, len: usize, dst: &mut Buffer);
+        fn pack(src: &Buffer, len: usize, parcel: &mut Buffer);
+        fn give(src: &mut Buffer, len: usize, parcel: &mut Buffer);
+        fn unpack(parcel: &mut Buffer, len: usize, dst: &mut Buffer);
         fn begin(pictures: &Pictures, labels: &[u32], step: Step);
         fn end();
         fn conv_backward_data(op: &Conv, n: usize, dy: &Buffer, w: &Buffer, dx: &mut Buffer);

@@ -362,7 +362,7 @@ impl<D: Device> Core<D> {
             times.backward += lap("backward");
             // Towers are alike: a peer's share is as long as our own.
             let len = room.x_len * n;
-            exchange.send(peer, tag, |parcel| device.pack(dx, len, parcel))?;
+            exchange.send(peer, tag, |parcel| device.give(dx, len, parcel))?;
             times.exchange += lap("exchange");
         }
         if i > 0 {

@@ -159,13 +159,13 @@ impl Device for Cpu {
         parcel[..len].copy_from_slice(&src[..len]);
     }
 
+    fn give(&mut self, src: &mut Buffer, len: usize, parcel: &mut Buffer) {
+        swap_or_copy(src, parcel, len);
+    }
+
     fn unpack(&mut self, parcel: &mut Buffer, len: usize, dst: &mut Buffer) {
-        if dst.len() == parcel.len() {
-            // The parcel goes back with memory that is as good: nothing is copied.
-            std::mem::swap(dst, parcel);
-        } else {
-            dst[..len].copy_from_slice(&parcel[..len]);
-        }
+        // The parcel goes back with memory that is as good.
+        swap_or_copy(parcel, dst, len);
         self.progress.unpacked += 1;
     }
 
@@ -291,6 +291,15 @@ impl Device for Cpu {
     fn sgd(&mut self, op: &Sgd, len: usize, g: &Buffer, v: &mut Buffer, w: &mut Buffer) {
         let (g, v, w) = (first(g, len), first_mut(v, len), first_mut(w, len));
         sgd::cpu::step(&self.pool, op, len, g, v, w);
+    }
+}
+
+/// The first `len` floats go to `to`; buffers of one size are swapped.
+fn swap_or_copy(from: &mut Buffer, to: &mut Buffer, len: usize) {
+    if from.len() == to.len() {
+        std::mem::swap(from, to);
+    } else {
+        to[..len].copy_from_slice(&from[..len]);
     }
 }
 

@@ -9,12 +9,18 @@ use super::{
     vector::{Kernel, Simd, prefetch},
 };
 
-/// Rows of `a` in a block.
-const ROWS: usize = 56;
-/// Terms of a sum in a block: with [`ROWS`] rows, 112 KiB of the second-level cache.
+/// Rows of a tile, at most.
+pub(super) const TILE_ROWS: usize = 14;
+/// Terms of a sum in a block: with 56 rows, 112 KiB of the second-level cache.
 const TERMS: usize = 512;
 /// Vectors of `b` and `c` in a panel.
 pub(crate) const VECTORS: usize = 2;
+
+/// Rows of `a` in a block. All of `b` is read for each; CPUs with a matrix unit have a second-level cache of 2 MiB, and a
+/// third-level one that is slow for their speed.
+fn block_rows(level: Level) -> usize {
+    TILE_ROWS * if level.has_matrix_unit() { 8 } else { 4 }
+}
 
 /// A matrix in a slice: element (i, j) is at `i row + j col`.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +64,8 @@ pub(crate) fn multiply(
     for (panel, packed) in packed.chunks_exact_mut(panel_len).enumerate() {
         level.run(Pack { n, k, b, panel, packed });
     }
-    level.run(Rows { size: (m, n, k), a, packed, add, c, c_row, room });
+    let block_rows = block_rows(level);
+    level.run(Rows { size: (m, n, k), block_rows, a, packed, add, c, c_row, room });
 }
 
 /// As [`multiply`], rows shared out over the workers of `pool`.
@@ -73,13 +80,13 @@ pub(crate) fn multiply_shared(
     let (packed, rooms) = room.split_at_mut(packed_len(level, n, k));
     pack_shared(pool, (n, k), b, packed);
     // Whole tiles for every worker but the last.
-    let share = pool.share(m).next_multiple_of(ROWS / 4);
+    let share = pool.share(m).next_multiple_of(TILE_ROWS);
     let c = &mut c[..(m - 1) * c_row + n];
     let rooms = (rooms, worker_len(level));
     pool.zip_chunks((c, share * c_row), rooms, |part, c, room| {
         let (first, count) = (part * share, share.min(m - part * share));
-        let size = (count, n, k);
-        level.run(Rows { size, a: a.from(first, 0), packed, add, c, c_row, room });
+        let (size, a, block_rows) = ((count, n, k), a.from(first, 0), block_rows(level));
+        level.run(Rows { size, block_rows, a, packed, add, c, c_row, room });
     });
 }
 
@@ -107,7 +114,8 @@ pub(crate) fn packed_len(level: Level, n: usize, k: usize) -> usize {
 
 /// A block of `a`, and of `c` for columns that are no whole vector.
 fn worker_len(level: Level) -> usize {
-    (ROWS * (TERMS + LINE)).max(TERMS * (ROWS + LINE)) + ROWS * VECTORS * level.lanes()
+    let rows = block_rows(level);
+    (rows * (TERMS + LINE)).max(TERMS * (rows + LINE)) + rows * VECTORS * level.lanes()
 }
 
 /// Panel `panel` of `b`, see [`pack_shared`].
@@ -168,6 +176,7 @@ impl Kernel for Pack<'_> {
 /// Some rows of `c`.
 struct Rows<'a> {
     size: Size,
+    block_rows: usize,
     a: Matrix<'a>,
     packed: &'a [f32],
     add: bool,
@@ -181,17 +190,17 @@ impl Kernel for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
-        let Self { size: (m, n, k), a, packed, add, c, c_row, room } = self;
+        let Self { size: (m, n, k), block_rows, a, packed, add, c, c_row, room } = self;
         let width = VECTORS * L;
-        let (edge, room) = room.split_at_mut(ROWS * width);
+        let (edge, room) = room.split_at_mut(block_rows * width);
         let panels = n.div_ceil(width);
-        for row in (0..m).step_by(ROWS) {
-            let rows = ROWS.min(m - row);
+        for row in (0..m).step_by(block_rows) {
+            let rows = block_rows.min(m - row);
             for term in (0..k).step_by(TERMS) {
                 let terms = TERMS.min(k - term);
-                let a_at = pack_rows(a.from(row, term), rows, terms, room);
+                let a_at = pack_rows(a.from(row, term), (rows, terms), block_rows, room);
                 let add = add || term > 0;
-                let next = Ahead::of((m, k), a, (row, term), (ROWS, TERMS));
+                let next = Ahead::of((m, k), a, (row, term), (block_rows, TERMS));
                 for (panel, packed) in packed.chunks_exact(k * width).enumerate() {
                     next.fetch(panel, panels);
                     let left = n - panel * width;
@@ -273,7 +282,9 @@ pub(super) fn take_edge(
 
 /// Copies a block of `a` into `room` as it lies: rows or columns one after another.
 #[inline(always)]
-fn pack_rows(a: Matrix<'_>, rows: usize, terms: usize, room: &mut [f32]) -> Strides {
+fn pack_rows(
+    a: Matrix<'_>, (rows, terms): (usize, usize), block_rows: usize, room: &mut [f32],
+) -> Strides {
     if a.col == 1 {
         let pitch = TERMS + LINE;
         for (i, to) in room.chunks_exact_mut(pitch).take(rows).enumerate() {
@@ -281,7 +292,7 @@ fn pack_rows(a: Matrix<'_>, rows: usize, terms: usize, room: &mut [f32]) -> Stri
         }
         return Strides { row: pitch, col: 1 };
     }
-    let pitch = ROWS + LINE;
+    let pitch = block_rows + LINE;
     for (k, to) in room.chunks_exact_mut(pitch).take(terms).enumerate() {
         let from = &a.data[k * a.col..];
         if a.row == 1 {

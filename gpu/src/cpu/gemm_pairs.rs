@@ -3,17 +3,21 @@
 
 use super::{
     LINE, Pool,
-    gemm::{Ahead, Matrix, Size, VECTORS, take_edge},
+    gemm::{Ahead, Matrix, Size, TILE_ROWS, VECTORS, take_edge},
     pairs::{Product, Repeat},
     simd::Level,
     tile::Strides,
     vector::{Kernel, Simd, neighbours},
 };
 
-/// Rows of `a` in a block: four tiles.
-const ROWS: usize = 56;
-/// Pairs of terms in a block: with [`ROWS`] rows, 56 KiB of the second-level cache.
+/// Pairs of terms in a block: with 56 rows, 56 KiB of the second-level cache.
 const PAIRS: usize = 256;
+
+/// Rows of `a` in a block. A matrix unit reads rows: columns are turned, and the more neighbours each has in a block the
+/// better.
+fn block_rows(level: Level) -> usize {
+    TILE_ROWS * if level.has_matrix_unit() { 16 } else { 4 }
+}
 
 /// As [`super::gemm::multiply_shared`].
 pub(crate) fn multiply_shared(
@@ -24,13 +28,13 @@ pub(crate) fn multiply_shared(
     let (packed, rooms) = room.split_at_mut(packed_len(level, n, k));
     pack_shared(pool, (n, k), b, packed);
     // Whole tiles for every worker but the last.
-    let share = pool.share(m).next_multiple_of(ROWS / 4);
+    let share = pool.share(m).next_multiple_of(TILE_ROWS);
     let c = &mut c[..(m - 1) * c_row + n];
     let rooms = (rooms, worker_len(level));
     pool.zip_chunks((c, share * c_row), rooms, |part, c, room| {
         let (first, count) = (part * share, share.min(m - part * share));
-        let a = a.from(first, 0);
-        level.run_pairs(Rows { size: (count, n, k), a, packed, add, c, c_row, room });
+        let (size, a, block_rows) = ((count, n, k), a.from(first, 0), block_rows(level));
+        level.run_pairs(Rows { size, block_rows, a, packed, add, c, c_row, room });
     });
 }
 
@@ -58,7 +62,8 @@ pub(crate) fn packed_len(level: Level, n: usize, k: usize) -> usize {
 
 /// A block of `a`, and of `c` for columns that are no whole vector.
 fn worker_len(level: Level) -> usize {
-    (ROWS * (PAIRS + LINE)).max(PAIRS * (ROWS + LINE)) + ROWS * VECTORS * level.lanes()
+    let rows = block_rows(level);
+    (rows * (PAIRS + LINE)).max(PAIRS * (rows + LINE)) + rows * VECTORS * level.lanes()
 }
 
 /// Panel `panel` of `b`, see [`pack_shared`].
@@ -109,6 +114,7 @@ impl Kernel for Pack<'_> {
 /// Some rows of `c`.
 struct Rows<'a> {
     size: Size,
+    block_rows: usize,
     a: Matrix<'a>,
     packed: &'a [f32],
     add: bool,
@@ -122,18 +128,18 @@ impl Kernel for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
-        let Self { size: (m, n, k), a, packed, add, c, c_row, room } = self;
+        let Self { size: (m, n, k), block_rows, a, packed, add, c, c_row, room } = self;
         let width = VECTORS * L;
-        let (edge, room) = room.split_at_mut(ROWS * width);
-        for row in (0..m).step_by(ROWS) {
-            let rows = ROWS.min(m - row);
+        let (edge, room) = room.split_at_mut(block_rows * width);
+        for row in (0..m).step_by(block_rows) {
+            let rows = block_rows.min(m - row);
             for term in (0..k).step_by(2 * PAIRS) {
                 let terms = (2 * PAIRS).min(k - term);
-                let at = pack_rows(s, a.from(row, term), rows, terms, room);
+                let at = pack_rows(s, a.from(row, term), (rows, terms), block_rows, room);
                 let add = add || term > 0;
                 // Columns' runs are short: to fetch them costs as much as to wait for them.
                 let next =
-                    (a.col == 1).then(|| Ahead::of((m, k), a, (row, term), (ROWS, 2 * PAIRS)));
+                    (a.col == 1).then(|| Ahead::of((m, k), a, (row, term), (block_rows, 2 * PAIRS)));
                 for (panel, packed) in packed.chunks_exact(k.div_ceil(2) * width).enumerate() {
                     if let Some(next) = &next {
                         next.fetch(panel, n.div_ceil(width));
@@ -167,7 +173,7 @@ impl Kernel for Rows<'_> {
 /// matrix unit, which reads rows only.
 #[inline(always)]
 fn pack_rows<S: Simd<L>, const L: usize>(
-    s: S, a: Matrix<'_>, rows: usize, terms: usize, room: &mut [f32],
+    s: S, a: Matrix<'_>, (rows, terms): (usize, usize), block_rows: usize, room: &mut [f32],
 ) -> Strides {
     let pairs = terms.div_ceil(2);
     if a.col == 1 {
@@ -191,7 +197,7 @@ fn pack_rows<S: Simd<L>, const L: usize>(
         pack_turned(s, rows, pairs, column, pitch, room);
         return Strides { row: pitch, col: 1 };
     }
-    let pitch = ROWS + LINE;
+    let pitch = block_rows + LINE;
     for (pair, to) in room.chunks_exact_mut(pitch).take(pairs).enumerate() {
         for (at, to) in (0..rows).step_by(L).zip(to[..rows].chunks_mut(L)) {
             s.store_next(column(pair, at), to);

@@ -204,6 +204,10 @@ pub trait Device: Sized + Send + 'static {
     ) -> Result<Vec<Self::Parcel>, DeviceError>;
     /// Fills a parcel with the front of `src`; they leave while the device works on.
     fn pack(&mut self, src: &Self::Buffer, len: usize, parcel: &mut Self::Parcel);
+    /// The same, after which nobody reads what is in `src`.
+    fn give(&mut self, src: &mut Self::Buffer, len: usize, parcel: &mut Self::Parcel) {
+        self.pack(src, len, parcel);
+    }
     /// Empties a parcel of `len` numbers into the front of `dst`; what lies behind them is of no value.
     fn unpack(&mut self, parcel: &mut Self::Parcel, len: usize, dst: &mut Self::Buffer);
 
