@@ -138,8 +138,8 @@ impl Kernel for Rows<'_> {
                 let at = pack_rows(s, a.from(row, term), (rows, terms), block_rows, room);
                 let add = add || term > 0;
                 // Columns' runs are short: to fetch them costs as much as to wait for them.
-                let next =
-                    (a.col == 1).then(|| Ahead::of((m, k), a, (row, term), (block_rows, 2 * PAIRS)));
+                let next = (a.col == 1)
+                    .then(|| Ahead::of((m, k), a, (row, term), (block_rows, 2 * PAIRS)));
                 for (panel, packed) in packed.chunks_exact(k.div_ceil(2) * width).enumerate() {
                     if let Some(next) = &next {
                         next.fetch(panel, n.div_ceil(width));
