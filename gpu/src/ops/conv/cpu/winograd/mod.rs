@@ -25,18 +25,30 @@ use transform::POINTS;
 pub(super) use weights::Kernels;
 use weights::{Evaluate, Interpolate};
 
+/// Second-level cache of CPUs that have a matrix unit; their third-level one is slow for their speed.
+const NEAR_BYTES: usize = 2 << 20;
+
+/// Whether so many floats stay in the second-level cache of a CPU with a matrix unit.
+fn stay_near(level: Level, floats: usize) -> bool {
+    level.has_matrix_unit() && floats * size_of::<f32>() <= NEAR_BYTES
+}
+
 /// Tiles at once: few enough for the second- and third-level cache, many enough that reading the
-/// weights at the points is worth it. CPUs with a matrix unit have a second-level cache of 2 MiB, and a third-level one
-/// that is slow for their speed.
-fn tiles(level: Level) -> usize {
-    if level.has_matrix_unit() { 32 } else { 49 }
+/// `weights_len` weights at the points is worth it.
+fn tiles(level: Level, weights_len: usize) -> usize {
+    if stay_near(level, weights_len) { 32 } else { 49 }
 }
 
 /// The same for the gradient of the weights, whose `sums_len` sums are read and written once in as many, at little cost
-/// where they stay in the second-level cache. It decides how they are rounded.
+/// where they stay near. It decides how they are rounded.
 fn gradient_tiles(level: Level, sums_len: usize) -> usize {
-    const NEAR_BYTES: usize = 2 << 20;
-    if level.has_matrix_unit() && sums_len * size_of::<f32>() <= NEAR_BYTES { 36 } else { 98 }
+    if stay_near(level, sums_len) {
+        36
+    } else if level.has_matrix_unit() {
+        64
+    } else {
+        98
+    }
 }
 
 /// Side of the window in steps, rounded up.
@@ -180,14 +192,15 @@ fn convolve<const M: usize, const R: usize>(
 ) {
     let (level, lanes, share) = (pool.level(), pool.level().lanes(), pool.share(task.n));
     let channels = [task.block.inputs, task.block.outputs];
-    let rooms = Rooms::new(&task.sheets, lanes, channels, tiles(level));
     let vector_len = SQUARE * task.block.inputs * lanes;
-    let u_len = (rooms.outputs * vector_len).next_multiple_of(16);
+    let weights_len = task.block.outputs.div_ceil(lanes) * vector_len;
+    let rooms = Rooms::new(&task.sheets, lanes, channels, tiles(level, weights_len));
+    let u_len = weights_len.next_multiple_of(16);
     let scratch = scratch.take(u_len + pool.threads() * rooms.forward_len());
     let (u, scratch) = scratch.split_at_mut(u_len);
     for group in 0..task.groups {
         let (input, output, block) = task.of_group(group);
-        pool.chunks(&mut u[..rooms.outputs * vector_len], vector_len, |vector, u| {
+        pool.chunks(&mut u[..weights_len], vector_len, |vector, u| {
             level.run(Evaluate::<R> { block, vector, w, u });
         });
         let y = (&mut y[..task.n * output.image], share * output.image);
