@@ -156,6 +156,7 @@ impl Kernel for Rows<'_> {
                         c,
                         c_at,
                         add,
+                        next: [&[]; 2],
                     };
                     if left >= width {
                         product(c, Strides { row: c_row, col: L }, add).run(s);

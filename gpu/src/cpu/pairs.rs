@@ -48,6 +48,8 @@ pub(crate) struct Product<'a> {
     pub(crate) c_at: Strides,
     /// Adds to `c` instead of overwriting it.
     pub(crate) add: bool,
+    /// What the caller writes and reads next: a matrix unit fetches it meanwhile, two lines of each a step.
+    pub(crate) next: [&'a [f32]; 2],
 }
 
 impl Product<'_> {
@@ -252,8 +254,20 @@ mod tests {
                 .iter()
                 .map(|[low, high]| f32::from_bits(u32::from(*high) << 16 | u32::from(*low)))
                 .collect();
-            Product { rows, runs, pairs, a: &a, vectors, b: &packed, c: &mut c, c_at, add }
-                .run(s);
+            let next = [&packed[..], &[]]; // which changes nothing
+            Product {
+                rows,
+                runs,
+                pairs,
+                a: &a,
+                vectors,
+                b: &packed,
+                c: &mut c,
+                c_at,
+                add,
+                next,
+            }
+            .run(s);
             let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();
             for (i, j) in (0..all).flat_map(|i| (0..vectors * L).map(move |j| (i, j))) {
                 let row =

@@ -242,10 +242,18 @@ unsafe fn alike(
         b_row: product.vectors * SIDE * size_of::<f32>(),
         c_row: c_row * size_of::<f32>(),
         add: u8::from(add),
+        next: product.next.map(<[f32]>::as_ptr),
+        next_ends: product.next.map(|next| next.as_ptr_range().end),
     };
     // SAFETY: the caller's promise: the steps of these rows lie within `a`, their pairs within `b`, and the vectors of the
     // rows within `c`, or `nothing`, whose row is one.
-    unsafe { if product.vectors == 1 { tasks.one_column(amx) } else { tasks.two_columns(amx) } }
+    let fetched = unsafe {
+        if product.vectors == 1 { tasks.one_column(amx) } else { tasks.two_columns(amx) }
+    };
+    for (next, fetched) in product.next.iter_mut().zip(fetched) {
+        let floats = (fetched.addr() - next.as_ptr().addr()) / size_of::<f32>();
+        *next = next.get(floats..).unwrap_or_default();
+    }
 }
 
 #[cfg(test)]

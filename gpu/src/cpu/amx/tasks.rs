@@ -68,11 +68,14 @@ pub(super) struct Tasks {
     pub(super) c_row: usize,
     /// To what is in `c`, if not 0.
     pub(super) add: u8,
+    /// What is fetched meanwhile, [`Self::next_ends`] being the ends.
+    pub(super) next: [*const f32; 2],
+    pub(super) next_ends: [*const f32; 2],
 }
 
 /// `$tasks`, with these instructions for the second column of tiles.
 macro_rules! run {
-    ($tasks:expr, $load:literal, $multiply:literal, $store:literal) => {
+    ($tasks:expr, $next:ident, $load:literal, $multiply:literal, $store:literal) => {
         asm!(
             "ldtilecfg [{tasks}]",
             "mov {a_row}, [{tasks} + {a_row_at}]",
@@ -108,6 +111,18 @@ macro_rules! run {
             "tileloadd tmm5, [{lower} + {a_row}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             $multiply,
+            "cmp {next}, [{tasks} + {ends_at}]",
+            "jae 6f",
+            "prefetcht1 [{next}]",
+            "prefetcht1 [{next} + 64]",
+            "add {next}, 128",
+            "6:",
+            "cmp {other}, [{tasks} + {ends_at} + 8]",
+            "jae 7f",
+            "prefetcht1 [{other}]",
+            "prefetcht1 [{other} + 64]",
+            "add {other}, 128",
+            "7:",
             "add {step}, 16",
             "cmp {step}, [{tasks} + {steps_at} + 8]",
             "jne 5b",
@@ -128,6 +143,9 @@ macro_rules! run {
             a_row = out(reg) _,
             b_row = out(reg) _,
             c_row = out(reg) _,
+            next = inout(reg) $next[0],
+            other = inout(reg) $next[1],
+            ends_at = const offset_of!(Tasks, next_ends),
             rows_at = const offset_of!(Tasks, rows),
             steps_at = const offset_of!(Tasks, steps),
             a_row_at = const offset_of!(Tasks, a_row),
@@ -151,11 +169,13 @@ macro_rules! run {
 impl Tasks {
     /// # Safety
     /// All that the tasks name lies within memory that is this call's.
-    pub(super) unsafe fn two_columns(&self, _: Amx) {
+    pub(super) unsafe fn two_columns(&self, _: Amx) -> [*const f32; 2] {
+        let mut next = self.next;
         // SAFETY: there is an `Amx`, and the caller's promise.
         unsafe {
             run!(
                 &raw const *self,
+                next,
                 "tileloadd tmm1, [{upper} + {c_row} + 64]
                  tileloadd tmm3, [{lower} + {c_row} + 64]",
                 "tileloadd tmm7, [{b} + {b_row} + 64]
@@ -165,13 +185,16 @@ impl Tasks {
                  tilestored [{lower} + {c_row} + 64], tmm3"
             );
         }
+        next
     }
 
     /// # Safety
     /// As [`Tasks::two_columns`].
-    pub(super) unsafe fn one_column(&self, _: Amx) {
+    pub(super) unsafe fn one_column(&self, _: Amx) -> [*const f32; 2] {
+        let mut next = self.next;
         // SAFETY: as there.
-        unsafe { run!(&raw const *self, "", "", "") }
+        unsafe { run!(&raw const *self, next, "", "", "") }
+        next
     }
 }
 

@@ -194,6 +194,7 @@ fn tile<S: Simd<L>, const L: usize, const BF16: bool>(
             c,
             c_at,
             add: false,
+            next: [&[]; 2],
         }
         .run(s);
     } else {

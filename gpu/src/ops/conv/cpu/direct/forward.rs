@@ -91,12 +91,20 @@ impl Kernel for Forward<'_> {
         let panel_len = pairs.steps() * width;
         let sides = [task.height, task.width];
         let (rows, runs, steps) = pairs.windows(sides);
-        let images = x.chunks(task.input.len).zip(y.chunks_exact_mut(task.y_len));
-        for (x, y) in images {
+        let panels = task.outputs.div_ceil(width);
+        let pictures = x.chunks(task.input.len);
+        let next_pictures = pictures.clone().skip(1).chain([&[][..]]);
+        let outputs = y.chunks_exact_mut(task.y_len);
+        for ((x, next_x), y) in pictures.zip(next_pictures).zip(outputs) {
             pairs.read(s, &task.input, x, group, row, image);
             let y = &mut y[group * task.outputs * area..][..task.outputs * area];
             for (panel, packed) in packed.chunks_exact(panel_len).enumerate() {
                 let vectors = vectors(task.outputs, panel, L);
+                let planes = &y[panel * width * area..];
+                let planes = &planes[..planes.len().min(width * area)];
+                let [from, to] =
+                    [panel, panel + 1].map(|part| part * next_x.len() / task.groups / panels);
+                let picture = &next_x[group * next_x.len() / task.groups..][from..to];
                 Product {
                     rows,
                     runs,
@@ -107,6 +115,7 @@ impl Kernel for Forward<'_> {
                     c: &mut *band,
                     c_at: Strides { row: width, col: L },
                     add: false,
+                    next: [planes, picture],
                 }
                 .run(s);
                 let first = panel * width;

@@ -266,6 +266,7 @@ fn multiply<S: Simd<L>, const L: usize>(
                 c: &mut sums[first * width..],
                 c_at: Strides { row: next * width, col: L },
                 add,
+                next: [&[]; 2],
             }
             .run(s);
         }
