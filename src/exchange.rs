@@ -293,7 +293,8 @@ pub struct Times {
     pub backward: f64,
     /// Waiting for and copying what crosses.
     pub exchange: f64,
-    /// Of `exchange`, waiting: until another tower, which was slower or began later, sent it.
+    /// Of `exchange`, waiting for what another tower, which was slower or began later, had to send, or to give back. On GPUs it
+    /// is the waiting of the threads that give them work, not of their streams.
     #[serde(default)]
     pub waiting: f64,
     /// The optimiser.

@@ -84,7 +84,8 @@ fn batch(ring: &Ring<Slot>, len: usize) -> Ready<Slot> {
     ready.expect("all cells are finished")
 }
 
-/// Pages that this process has touched for the first time; nothing where the system does not tell.
+/// Pages that this process has touched for the first time; 0 where the system does not tell. A machine that moves pages
+/// about may count some more, which most of the steps are spared.
 fn touched() -> usize {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name, which may have any character: state, parent, group, session, terminal, its group, flags, minor faults.
@@ -126,6 +127,7 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> [usize
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 fn nothing_is_allocated_in_a_step() {
     OUTSIDE.set(true);
     for dtype in [Dtype::F32, Dtype::Bf16] {
@@ -138,6 +140,10 @@ fn nothing_is_allocated_in_a_step() {
     drop(std::hint::black_box(vec![1_u8; 100]));
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > before, "the allocator counts nothing");
     let (cpu, before) = (Cpu::new("test", 1).expect("a device"), touched());
+    if before == 0 {
+        eprintln!("SKIP: the system does not tell which pages were touched");
+        return;
+    }
     drop(std::hint::black_box(cpu.zeros(1 << 20).expect("memory")));
-    assert!(touched() > before || before == 0, "the pages of a device are not counted");
+    assert!(touched() > before, "the pages of a device are not counted");
 }

@@ -88,6 +88,25 @@ fn two_towers_give_the_same_numbers_on_one_device_and_on_two() {
 }
 
 #[test]
+fn towers_tell_how_long_they_waited_for_one_another() {
+    let waited = |devices| {
+        let mut rig = Rig::new(cpus(devices, 1), &demo(), CLASSES).expect("memory");
+        let steps = (0..STEPS).map(|step| {
+            let key = step as u32;
+            let batch = rig.batch(key, &rig.labels(key));
+            let pass = Pass::Train { rate: 0.01, step, scale: 1.0 };
+            let times = rig.pass(pass, batch).expect("healthy towers").0.times;
+            assert!(times.waiting <= times.exchange, "{times:?}");
+            times.waiting
+        });
+        steps.sum::<f64>()
+    };
+    assert_eq!(waited(1), 0.0);
+    // The second tower has nothing to do while the first makes the gradient of both towers' logits.
+    assert!(waited(2) > 0.0);
+}
+
+#[test]
 fn four_towers_give_the_same_numbers_on_one_two_and_four_devices() {
     let config = Config { towers: 4, ..demo() };
     let one = trained(&config, cpus(1, 1));

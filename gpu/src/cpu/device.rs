@@ -134,7 +134,8 @@ impl Device for Cpu {
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer, DeviceError> {
-        self.allocate(len * size_of::<f32>()).map(Buffer)
+        let bytes = len.saturating_mul(size_of::<f32>()); // more than there is stays so
+        self.allocate(bytes).map(Buffer)
     }
 
     fn slot(&self, bytes: usize) -> Result<Slot, DeviceError> {
@@ -164,7 +165,7 @@ impl Device for Cpu {
     }
 
     fn unpack(&mut self, parcel: &mut Buffer, len: usize, dst: &mut Buffer) {
-        // The parcel goes back with memory that is as good.
+        // A parcel that is swapped goes back with other memory.
         swap_or_copy(parcel, dst, len);
         self.progress.unpacked += 1;
     }

@@ -11,13 +11,12 @@ use super::{
 
 /// Rows of a tile, at most.
 pub(super) const TILE_ROWS: usize = 14;
-/// Terms of a sum in a block: with 56 rows, 112 KiB of the second-level cache.
+/// Terms of a sum in a block.
 const TERMS: usize = 512;
 /// Vectors of `b` and `c` in a panel.
 pub(crate) const VECTORS: usize = 2;
 
-/// Rows of `a` in a block. All of `b` is read for each; CPUs with a matrix unit have a second-level cache of 2 MiB, and a
-/// third-level one that is slow for their speed.
+/// Rows of `a` in a block: with [`TERMS`], 224 KiB of a large second-level cache, or 112. All of `b` is read for each.
 fn block_rows(level: Level) -> usize {
     TILE_ROWS * if level.has_matrix_unit() { 8 } else { 4 }
 }
@@ -64,8 +63,8 @@ pub(crate) fn multiply(
     for (panel, packed) in packed.chunks_exact_mut(panel_len).enumerate() {
         level.run(Pack { n, k, b, panel, packed });
     }
-    let block_rows = block_rows(level);
-    level.run(Rows { size: (m, n, k), block_rows, a, packed, add, c, c_row, room });
+    let block = block_rows(level);
+    level.run(Rows { size: (m, n, k), block, a, packed, add, c, c_row, room });
 }
 
 /// As [`multiply`], rows shared out over the workers of `pool`.
@@ -85,8 +84,8 @@ pub(crate) fn multiply_shared(
     let rooms = (rooms, worker_len(level));
     pool.zip_chunks((c, share * c_row), rooms, |part, c, room| {
         let (first, count) = (part * share, share.min(m - part * share));
-        let (size, a, block_rows) = ((count, n, k), a.from(first, 0), block_rows(level));
-        level.run(Rows { size, block_rows, a, packed, add, c, c_row, room });
+        let (size, a, block) = ((count, n, k), a.from(first, 0), block_rows(level));
+        level.run(Rows { size, block, a, packed, add, c, c_row, room });
     });
 }
 
@@ -176,7 +175,8 @@ impl Kernel for Pack<'_> {
 /// Some rows of `c`.
 struct Rows<'a> {
     size: Size,
-    block_rows: usize,
+    /// Rows of `a` in a block.
+    block: usize,
     a: Matrix<'a>,
     packed: &'a [f32],
     add: bool,
@@ -190,17 +190,17 @@ impl Kernel for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
-        let Self { size: (m, n, k), block_rows, a, packed, add, c, c_row, room } = self;
+        let Self { size: (m, n, k), block, a, packed, add, c, c_row, room } = self;
         let width = VECTORS * L;
-        let (edge, room) = room.split_at_mut(block_rows * width);
+        let (edge, room) = room.split_at_mut(block * width);
         let panels = n.div_ceil(width);
-        for row in (0..m).step_by(block_rows) {
-            let rows = block_rows.min(m - row);
+        for row in (0..m).step_by(block) {
+            let rows = block.min(m - row);
             for term in (0..k).step_by(TERMS) {
                 let terms = TERMS.min(k - term);
-                let a_at = pack_rows(a.from(row, term), (rows, terms), block_rows, room);
+                let a_at = pack_rows(a.from(row, term), (rows, terms), block, room);
                 let add = add || term > 0;
-                let next = Ahead::of((m, k), a, (row, term), (block_rows, TERMS));
+                let next = Ahead::of((m, k), a, (row, term), (block, TERMS));
                 for (panel, packed) in packed.chunks_exact(k * width).enumerate() {
                     next.fetch(panel, panels);
                     let left = n - panel * width;
@@ -283,7 +283,7 @@ pub(super) fn take_edge(
 /// Copies a block of `a` into `room` as it lies: rows or columns one after another.
 #[inline(always)]
 fn pack_rows(
-    a: Matrix<'_>, (rows, terms): (usize, usize), block_rows: usize, room: &mut [f32],
+    a: Matrix<'_>, (rows, terms): (usize, usize), block: usize, room: &mut [f32],
 ) -> Strides {
     if a.col == 1 {
         let pitch = TERMS + LINE;
@@ -292,7 +292,7 @@ fn pack_rows(
         }
         return Strides { row: pitch, col: 1 };
     }
-    let pitch = block_rows + LINE;
+    let pitch = block + LINE;
     for (k, to) in room.chunks_exact_mut(pitch).take(terms).enumerate() {
         let from = &a.data[k * a.col..];
         if a.row == 1 {
@@ -313,7 +313,7 @@ mod tests {
     proptest! {
         #[test]
         fn products_agree_with_the_formula_however_they_are_shared(
-            m in 1..140_usize, n in 1..70_usize, k in 1..300_usize, threads in 1..4_usize,
+            m in 1..260_usize, n in 1..70_usize, k in 1..300_usize, threads in 1..4_usize,
             turn_a: bool, turn_b: bool, add: bool,
         ) {
             let (a, b, c_row) = (noise(1, m * k), noise(2, k * n), n + 3);

@@ -10,11 +10,11 @@ use super::{
     vector::{Kernel, Simd, neighbours},
 };
 
-/// Pairs of terms in a block: with 56 rows, 56 KiB of the second-level cache.
+/// Pairs of terms in a block.
 const PAIRS: usize = 256;
 
-/// Rows of `a` in a block. A matrix unit reads rows: columns are turned, and the more neighbours each has in a block the
-/// better.
+/// Rows of `a` in a block: with [`PAIRS`], 224 KiB of a large second-level cache, or 56. A matrix unit reads rows: columns are
+/// turned for it, and come from memory in runs as long as a block has rows.
 fn block_rows(level: Level) -> usize {
     TILE_ROWS * if level.has_matrix_unit() { 16 } else { 4 }
 }
@@ -33,8 +33,8 @@ pub(crate) fn multiply_shared(
     let rooms = (rooms, worker_len(level));
     pool.zip_chunks((c, share * c_row), rooms, |part, c, room| {
         let (first, count) = (part * share, share.min(m - part * share));
-        let (size, a, block_rows) = ((count, n, k), a.from(first, 0), block_rows(level));
-        level.run_pairs(Rows { size, block_rows, a, packed, add, c, c_row, room });
+        let (size, a, block) = ((count, n, k), a.from(first, 0), block_rows(level));
+        level.run_pairs(Rows { size, block, a, packed, add, c, c_row, room });
     });
 }
 
@@ -114,7 +114,8 @@ impl Kernel for Pack<'_> {
 /// Some rows of `c`.
 struct Rows<'a> {
     size: Size,
-    block_rows: usize,
+    /// Rows of `a` in a block.
+    block: usize,
     a: Matrix<'a>,
     packed: &'a [f32],
     add: bool,
@@ -128,18 +129,18 @@ impl Kernel for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd<L>, const L: usize>(self, s: S) {
-        let Self { size: (m, n, k), block_rows, a, packed, add, c, c_row, room } = self;
+        let Self { size: (m, n, k), block, a, packed, add, c, c_row, room } = self;
         let width = VECTORS * L;
-        let (edge, room) = room.split_at_mut(block_rows * width);
-        for row in (0..m).step_by(block_rows) {
-            let rows = block_rows.min(m - row);
+        let (edge, room) = room.split_at_mut(block * width);
+        for row in (0..m).step_by(block) {
+            let rows = block.min(m - row);
             for term in (0..k).step_by(2 * PAIRS) {
                 let terms = (2 * PAIRS).min(k - term);
-                let at = pack_rows(s, a.from(row, term), (rows, terms), block_rows, room);
+                let at = pack_rows(s, a.from(row, term), (rows, terms), block, room);
                 let add = add || term > 0;
                 // Columns' runs are short: to fetch them costs as much as to wait for them.
-                let next = (a.col == 1)
-                    .then(|| Ahead::of((m, k), a, (row, term), (block_rows, 2 * PAIRS)));
+                let next =
+                    (a.col == 1).then(|| Ahead::of((m, k), a, (row, term), (block, 2 * PAIRS)));
                 for (panel, packed) in packed.chunks_exact(k.div_ceil(2) * width).enumerate() {
                     if let Some(next) = &next {
                         next.fetch(panel, n.div_ceil(width));
@@ -174,7 +175,7 @@ impl Kernel for Rows<'_> {
 /// matrix unit, which reads rows only.
 #[inline(always)]
 fn pack_rows<S: Simd<L>, const L: usize>(
-    s: S, a: Matrix<'_>, (rows, terms): (usize, usize), block_rows: usize, room: &mut [f32],
+    s: S, a: Matrix<'_>, (rows, terms): (usize, usize), block: usize, room: &mut [f32],
 ) -> Strides {
     let pairs = terms.div_ceil(2);
     if a.col == 1 {
@@ -198,7 +199,7 @@ fn pack_rows<S: Simd<L>, const L: usize>(
         pack_turned(s, rows, pairs, column, pitch, room);
         return Strides { row: pitch, col: 1 };
     }
-    let pitch = block_rows + LINE;
+    let pitch = block + LINE;
     for (pair, to) in room.chunks_exact_mut(pitch).take(pairs).enumerate() {
         for (at, to) in (0..rows).step_by(L).zip(to[..rows].chunks_mut(L)) {
             s.store_next(column(pair, at), to);

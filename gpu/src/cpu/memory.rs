@@ -8,9 +8,8 @@ use std::{
 
 /// Some bytes, all zeros at first, from the start of a page, so that vectors straddle no lines of the caches.
 ///
-/// Pages are large ones where the system grants them: rows of weights and planes of images lie further apart than a page of
-/// 4 KiB is long, and on a virtual machine each of those costs a core two walks through tables. A pass takes half to nine
-/// tenths of the time that it takes without (docs/evidence/speed.md).
+/// Pages are large ones where the system grants them, of what is as long as one: rows of weights and planes of images lie
+/// further apart than 4 KiB, and to find a small page takes a walk through tables (docs/evidence/speed.md has the times).
 #[derive(Debug)]
 pub(super) struct Memory(MmapMut);
 

@@ -11,13 +11,15 @@ impl Scratch {
     /// `len` floats, from the start of a cache line, with whatever the last op left in them.
     ///
     /// # Panics
-    /// If there is no memory for more.
+    /// If the system refuses more, which those that hand out pages before they have them do not.
     pub(crate) fn take(&mut self, len: usize) -> &mut [f32] {
         let short = |memory: &Memory| memory.floats().len() < len;
         if self.0.as_ref().is_none_or(short) {
             self.0 = None; // first: not both at once
-            let grown = Memory::zeros(len * size_of::<f32>());
-            self.0 = Some(grown.unwrap_or_else(|e| panic!("no memory for {len} floats: {e}")));
+            let bytes = len * size_of::<f32>();
+            let refused = "no memory for an op to work in; a smaller batch needs less";
+            let grown = Memory::zeros(bytes).unwrap_or_else(|e| panic!("{refused}: {e}"));
+            self.0 = Some(grown);
         }
         let memory = self.0.as_mut().expect("it has grown");
         &mut memory.floats_mut()[..len]

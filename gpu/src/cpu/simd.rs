@@ -42,6 +42,9 @@ pub struct NoSuchLevel {
 }
 
 impl Level {
+    /// Of CPUs with a matrix unit, see [`Self::has_matrix_unit`].
+    pub(crate) const NEAR_BYTES: usize = 2 << 20;
+
     /// What every CPU of the architecture has.
     pub const BASELINE: Self = Self(Set::Baseline);
 
@@ -86,7 +89,8 @@ impl Level {
         all
     }
 
-    /// Whether products of bf16 are made by a matrix unit, which makes many more than vectors do.
+    /// Whether products of bf16 are made by a matrix unit, which makes many more than vectors do. CPUs that have one have a
+    /// second-level cache of [`Self::NEAR_BYTES`], too, and a third-level one that is slow for their speed.
     pub(crate) fn has_matrix_unit(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         if let Set::Amx(_) = self.0 {

@@ -204,7 +204,7 @@ pub trait Device: Sized + Send + 'static {
     ) -> Result<Vec<Self::Parcel>, DeviceError>;
     /// Fills a parcel with the front of `src`; they leave while the device works on.
     fn pack(&mut self, src: &Self::Buffer, len: usize, parcel: &mut Self::Parcel);
-    /// The same, after which nobody reads what is in `src`.
+    /// The same, and `src` may be left with anything in it: as long as before, and never read before it is written.
     fn give(&mut self, src: &mut Self::Buffer, len: usize, parcel: &mut Self::Parcel) {
         self.pack(src, len, parcel);
     }

@@ -60,7 +60,7 @@ struct Report {
     roofline_images_per_s: f64,
     /// Of the median step.
     images_per_s: f64,
-    /// Of the mean step, of which `seconds` are parts.
+    /// Of the mean step, of which `seconds` are parts, but for `waiting`, which is a part of `exchange`.
     step_seconds: f64,
     share_of_roofline: f64,
     /// Anonymous memory after the last step, less the ring's slots.
@@ -166,11 +166,15 @@ fn table(report: &Report) -> String {
         ("forward", t.forward),
         ("backward", t.backward),
         ("exchange", t.exchange),
-        ("(waiting)", t.waiting),
         ("update", t.update),
     ];
     let part = |(name, seconds): (&str, f64)| {
-        format!("\n  {name:<10} {:7.1} ms {:5.1} %", seconds * 1e3, seconds / step * 100.0)
+        let waiting = match name {
+            "exchange" => format!(", of which waiting {:.1} %", t.waiting / step * 100.0),
+            _ => String::new(),
+        };
+        let share = seconds / step * 100.0;
+        format!("\n  {name:<10} {:7.1} ms {share:5.1} %{waiting}", seconds * 1e3)
     };
     let parts: String = parts.into_iter().filter(|part| part.1 > 0.0).map(part).collect();
     let memory = report.memory_mib.map_or("unknown".into(), |mib| format!("{mib} MiB"));

@@ -246,7 +246,7 @@ unsafe fn alike(
         next_ends: product.next.map(|next| next.as_ptr_range().end),
     };
     // SAFETY: the caller's promise: the steps of these rows lie within `a`, their pairs within `b`, and the vectors of the
-    // rows within `c`, or `nothing`, whose row is one.
+    // rows within `c`, or `nothing`, whose row is one. What is next is fetched only.
     let fetched = unsafe {
         if product.vectors == 1 { tasks.one_column(amx) } else { tasks.two_columns(amx) }
     };

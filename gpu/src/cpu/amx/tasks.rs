@@ -68,8 +68,9 @@ pub(super) struct Tasks {
     pub(super) c_row: usize,
     /// To what is in `c`, if not 0.
     pub(super) add: u8,
-    /// What is fetched meanwhile, [`Self::next_ends`] being the ends.
+    /// What is fetched meanwhile, if it begins before it ends: two lines of each a step, the last perhaps behind the end.
     pub(super) next: [*const f32; 2],
+    /// See `next`.
     pub(super) next_ends: [*const f32; 2],
 }
 
@@ -167,8 +168,11 @@ macro_rules! run {
 }
 
 impl Tasks {
+    /// Returns up to where `next` was fetched.
+    ///
     /// # Safety
-    /// All that the tasks name lies within memory that is this call's.
+    /// All that the tasks name lies within memory that is this call's, but for `next`: fetching reads nothing, and cannot
+    /// fail.
     pub(super) unsafe fn two_columns(&self, _: Amx) -> [*const f32; 2] {
         let mut next = self.next;
         // SAFETY: there is an `Amx`, and the caller's promise.

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn blocks_and_their_edges_agree_with_the_formula() {
         // More rows, columns and terms than any block has, and none a multiple.
-        let edges = |dtype| linear(dtype, 61, (7, 1030, 3));
+        let edges = |dtype| linear(dtype, 245, (7, 1030, 3));
         agrees(&edges(Dtype::F32), 301, false, 1e-6);
         // Factors that are bf16s already are off by no more; others, by 2^-9 each.
         agrees(&edges(Dtype::Bf16), 301, true, 1e-6);

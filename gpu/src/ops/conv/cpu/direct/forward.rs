@@ -92,7 +92,8 @@ impl Kernel for Forward<'_> {
         let sides = [task.height, task.width];
         let (rows, runs, steps) = pairs.windows(sides);
         let panels = task.outputs.div_ceil(width);
-        let pictures = x.chunks(task.input.len);
+        // The worker's own.
+        let pictures = x.chunks(task.input.len).take(y.len() / task.y_len);
         let next_pictures = pictures.clone().skip(1).chain([&[][..]]);
         let outputs = y.chunks_exact_mut(task.y_len);
         for ((x, next_x), y) in pictures.zip(next_pictures).zip(outputs) {
@@ -100,8 +101,9 @@ impl Kernel for Forward<'_> {
             let y = &mut y[group * task.outputs * area..][..task.outputs * area];
             for (panel, packed) in packed.chunks_exact(panel_len).enumerate() {
                 let vectors = vectors(task.outputs, panel, L);
-                let planes = &y[panel * width * area..];
-                let planes = &planes[..planes.len().min(width * area)];
+                // Both come from memory: the planes that this panel is written to, and a part of the next picture.
+                let written = &y[panel * width * area..];
+                let written = &written[..written.len().min(width * area)];
                 let [from, to] =
                     [panel, panel + 1].map(|part| part * next_x.len() / task.groups / panels);
                 let picture = &next_x[group * next_x.len() / task.groups..][from..to];
@@ -115,7 +117,7 @@ impl Kernel for Forward<'_> {
                     c: &mut *band,
                     c_at: Strides { row: width, col: L },
                     add: false,
-                    next: [planes, picture],
+                    next: [written, picture],
                 }
                 .run(s);
                 let first = panel * width;

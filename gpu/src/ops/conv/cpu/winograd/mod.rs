@@ -25,16 +25,14 @@ use transform::POINTS;
 pub(super) use weights::Kernels;
 use weights::{Evaluate, Interpolate};
 
-/// Second-level cache of CPUs that have a matrix unit; their third-level one is slow for their speed.
-const NEAR_BYTES: usize = 2 << 20;
-
-/// Whether so many floats stay in the second-level cache of a CPU with a matrix unit.
+/// Whether so many floats, and what is read and written beside them, mostly stay in the second-level cache of a CPU with a
+/// matrix unit.
 fn stay_near(level: Level, floats: usize) -> bool {
-    level.has_matrix_unit() && floats * size_of::<f32>() <= NEAR_BYTES
+    level.has_matrix_unit() && floats * size_of::<f32>() <= Level::NEAR_BYTES
 }
 
 /// Tiles at once: few enough for the second- and third-level cache, many enough that reading the
-/// `weights_len` weights at the points is worth it.
+/// `weights_len` weights at the points is worth it. The best of those that were measured, here and below.
 fn tiles(level: Level, weights_len: usize) -> usize {
     if stay_near(level, weights_len) { 32 } else { 49 }
 }
