@@ -60,7 +60,8 @@ struct Report {
     roofline_images_per_s: f64,
     /// Of the median step.
     images_per_s: f64,
-    /// Of the mean step, of which `seconds` are parts, but for `waiting`, which is a part of `exchange`.
+    /// Of the mean step, from outcome to outcome, of which `seconds` are parts, but for `waiting`, which is a part of `exchange`.
+    /// Towers begin a step before the outcome of the last is taken: over few short steps parts may add up to more.
     step_seconds: f64,
     share_of_roofline: f64,
     /// Anonymous memory after the last step, less the ring's slots.
