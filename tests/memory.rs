@@ -84,8 +84,7 @@ fn batch(ring: &Ring<Slot>, len: usize) -> Ready<Slot> {
     ready.expect("all cells are finished")
 }
 
-/// Pages that this process has touched for the first time; 0 where the system does not tell. A machine that moves pages
-/// about may count some more, which most of the steps are spared.
+/// Pages that this process has touched for the first time; 0 where the system does not tell.
 fn touched() -> usize {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name, which may have any character: state, parent, group, session, terminal, its group, flags, minor faults.
@@ -93,8 +92,8 @@ fn touched() -> usize {
     fields.split_whitespace().nth(7).map_or(0, |faults| faults.parse().expect("a number"))
 }
 
-/// The most that each of [`MOST`] steps allocates and touches, of `devices` devices of `threads` threads each, in the whole
-/// net of 2012 with smaller layers at its end.
+/// The most that each of [`MOST`] steps allocates, and the least that any touches, of `devices` devices of
+/// `threads` threads each, in the whole net of 2012 with smaller layers at its end.
 fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> [usize; 2] {
     let mut config = Config::load("two-tower-2012", None).expect("a preset");
     config.fc.iter_mut().for_each(|fc| fc.units = 256);
@@ -120,10 +119,9 @@ fn allocations_of_a_step(devices: usize, threads: usize, dtype: Dtype) -> [usize
         }
         assert!(outcome.score.loss_sum.is_finite());
     }
-    counts.map(|mut counts| {
-        counts.sort_unstable();
-        counts[MOST - 1]
-    })
+    // A machine that moves pages about may count some in any step, and what a step touches is touched in each.
+    counts.iter_mut().for_each(|counts| counts.sort_unstable());
+    [counts[0][MOST - 1], counts[1][0]]
 }
 
 #[test]
